@@ -1,0 +1,6 @@
+#![forbid(unsafe_code)]
+//! Layouts of the mlx5 programming interface: one declarative table.
+
+pub mod field;
+
+pub use field::{Area, Field, Layout, Source};

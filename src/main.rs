@@ -1,0 +1,2 @@
+//! The `mlx5emu` command.
+fn main() {}
