@@ -14,10 +14,10 @@ pub struct Field {
 impl Field {
     /// `name @OFFSET.MSB:WIDTH`: byte offset of the dword, most significant bit in it, width.
     pub const fn new(name: &'static str, offset: u32, msb: u32, width: u32) -> Self {
-        assert!(offset % 4 == 0 && msb < 32 && width >= 1 && width <= 64);
+        assert!(offset.is_multiple_of(4) && msb < 32 && width >= 1 && width <= 64);
         assert!(width > 32 || msb + 1 >= width);
-        assert!(width <= 32 || (msb % 8 == 7 && width % 8 == 0));
-        Self { name, bit: offset * 8 + (31 - msb), width }
+        assert!(width <= 32 || (msb % 8 == 7 && width.is_multiple_of(8)));
+        Self { name: unraw(name), bit: offset * 8 + (31 - msb), width }
     }
 
     /// First byte after the field.
@@ -71,6 +71,12 @@ impl Field {
     }
 }
 
+/// `r#type` → `type`: the kernel's name of a member whose name is a keyword of Rust.
+pub const fn unraw(name: &'static str) -> &'static str {
+    let bytes = name.as_bytes();
+    if bytes.len() > 2 && bytes[0] == b'r' && bytes[1] == b'#' { name.split_at(2).1 } else { name }
+}
+
 /// A nested structure, byte string, or the start of a trailing list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Area {
@@ -82,7 +88,8 @@ pub struct Area {
     pub len: usize,
     /// Name of the element's or nested structure's layout, or `""` for bytes.
     pub layout: &'static str,
-    /// Number of elements: 1 for a nested structure, 0 for a list that runs to the end of the command.
+    /// Number of elements: 1 for a nested structure or bytes; 0 when it runs to the end of the command: a list, or one
+    /// nested structure that itself ends in a list.
     pub count: usize,
 }
 
@@ -133,6 +140,8 @@ pub struct Layout {
 pub enum Source {
     /// `struct mlx5_ifc_NAME_bits` in `include/linux/mlx5/mlx5_ifc.h`.
     Ifc,
+    /// Not a structure: a big-endian number, the element of an array.
+    Scalar,
     /// A C structure, named as in the kernel (`mlx5_init_seg`, `mlx5_cqe64` …): checked by compiled offsets.
     C(&'static str),
 }
@@ -157,7 +166,8 @@ impl Layout {
 ///             embedded_cpu_function @0x8[31:1],
 ///             function_id @0x8[15:16],
 ///         } {
-///             // one(LAYOUT): nested structure; array(LAYOUT, N); list(LAYOUT): to the end of the command; bytes(N)
+///             // one(LAYOUT): nested structure; open(LAYOUT): nested structure that ends in a list, to the end of the
+///             // command; array(LAYOUT, N); list(LAYOUT): to the end of the command; bytes(N); list(bytes)
 ///             pas @0x10 list(pas_entry),
 ///         }
 ///     }
@@ -186,7 +196,7 @@ macro_rules! layouts {
                 #[allow(unused_imports)]
                 use $crate::field::{Area, Field, Layout, Source, Source::*};
                 $( $(#[$fdoc])* pub const $field: Field = Field::new(stringify!($field), $off, $msb, $width); )*
-                $($( $(#[$adoc])* pub const $area: Area = $crate::layout_area!(stringify!($area), $aoff, $kind, $($arg)*); )*)?
+                $($( $(#[$adoc])* pub const $area: Area = $crate::layout_area!($crate::field::unraw(stringify!($area)), $aoff, $kind, $($arg)*); )*)?
                 /// Size in bytes (of a command: without its trailing list).
                 pub const SIZE: usize = $size;
                 /// The layout as a value, to be searched by name.
@@ -200,6 +210,7 @@ macro_rules! layouts {
             }
         )*
         /// Every layout declared here.
+        #[allow(unreachable_pub)]
         pub static ALL: &[&$crate::field::Layout] = &[ $( &$name::LAYOUT ),* ];
     };
 }
@@ -210,6 +221,12 @@ macro_rules! layouts {
 macro_rules! layout_area {
     ($name:expr, $off:literal, one, $l:ident) => {
         Area { name: $name, offset: $off, len: super::$l::SIZE, layout: stringify!($l), count: 1 }
+    };
+    ($name:expr, $off:literal, open, $l:ident) => {
+        Area { name: $name, offset: $off, len: super::$l::SIZE, layout: stringify!($l), count: 0 }
+    };
+    ($name:expr, $off:literal, list, bytes) => {
+        Area { name: $name, offset: $off, len: 1, layout: "", count: 0 }
     };
     ($name:expr, $off:literal, array, $l:ident, $n:literal) => {
         Area { name: $name, offset: $off, len: super::$l::SIZE, layout: stringify!($l), count: $n }

@@ -2,5 +2,6 @@
 //! Layouts of the mlx5 programming interface: one declarative table.
 
 pub mod field;
+pub mod layouts;
 
 pub use field::{Area, Field, Layout, Source};

@@ -1,0 +1,116 @@
+//! Access registers.
+
+use super::be32;
+
+crate::layouts! {
+    /// ACCESS_REGISTER input.
+    access_register_in(0x10, Ifc) {
+        opcode @0x0[31:16], op_mod @0x4[15:16], register_id @0x8[15:16], argument @0xc[31:32],
+    } { register_data @0x10 list(be32) }
+
+    /// ACCESS_REGISTER output.
+    access_register_out(0x10, Ifc) { status @0x0[31:8], syndrome @0x4[31:32] } { register_data @0x10 list(be32) }
+
+    register_host_endianness(0x10, Ifc) { he @0x0[31:1] }
+
+    pmtu_reg(0x10, Ifc) {
+        local_port @0x0[23:8], max_mtu @0x4[31:16], admin_mtu @0x8[31:16], oper_mtu @0xc[31:16],
+    }
+
+    paos_reg(0x10, Ifc) {
+        swid @0x0[31:8], local_port @0x0[23:8], admin_status @0x0[11:4], oper_status @0x0[3:4], ase @0x4[31:1],
+        ee @0x4[30:1], e @0x4[1:2],
+    }
+
+    ptys_reg(0x40, Ifc) {
+        an_disable_admin @0x0[30:1], an_disable_cap @0x0[29:1], local_port @0x0[23:8], plane_ind @0x0[7:4],
+        proto_mask @0x0[2:3], an_status @0x4[31:4], data_rate_oper @0x4[15:16], ext_eth_proto_capability @0x8[31:32],
+        eth_proto_capability @0xc[31:32], ib_link_width_capability @0x10[31:16], ib_proto_capability @0x10[15:16],
+        ext_eth_proto_admin @0x14[31:32], eth_proto_admin @0x18[31:32], ib_link_width_admin @0x1c[31:16],
+        ib_proto_admin @0x1c[15:16], ext_eth_proto_oper @0x20[31:32], eth_proto_oper @0x24[31:32],
+        ib_link_width_oper @0x28[31:16], ib_proto_oper @0x28[15:16], lane_rate_oper @0x2c[23:20],
+        connector_type @0x2c[3:4], eth_proto_lp_advertise @0x30[31:32],
+    }
+
+    pcmr_reg(0xc, Ifc) {
+        local_port @0x0[23:8], entropy_force_cap @0x4[31:1], entropy_calc_cap @0x4[30:1],
+        entropy_gre_calc_cap @0x4[29:1], rx_ts_over_crc_cap @0x4[13:1], fcs_cap @0x4[1:1], entropy_force @0x8[31:1],
+        entropy_calc @0x8[30:1], entropy_gre_calc @0x8[29:1], rx_ts_over_crc @0x8[13:1], fcs_chk @0x8[1:1],
+    }
+
+    pfcc_reg(0x20, Ifc) {
+        buf_ownership @0x0[27:2], local_port @0x0[23:8], cable_length_mask @0x0[5:1], ppan_mask_n @0x0[4:1],
+        minor_stall_mask @0x0[3:1], critical_stall_mask @0x0[2:1], ppan @0x4[31:4], prio_mask_tx @0x4[23:8],
+        prio_mask_rx @0x4[7:8], pptx @0x8[31:1], aptx @0x8[30:1], pptx_mask_n @0x8[29:1], pfctx @0x8[23:8],
+        pprx @0xc[31:1], aprx @0xc[30:1], pprx_mask_n @0xc[29:1], pfcrx @0xc[23:8],
+        device_stall_minor_watermark @0x10[31:16], device_stall_critical_watermark @0x10[15:16],
+        cable_length @0x14[7:8],
+    }
+
+    pmlp_reg(0x40, Ifc) {
+        rxtx @0x0[31:1], local_port @0x0[23:8], width @0x0[7:8], lane0_module_mapping @0x4[31:32],
+        lane1_module_mapping @0x8[31:32], lane2_module_mapping @0xc[31:32], lane3_module_mapping @0x10[31:32],
+    }
+
+    pplm_reg(0x78, Ifc) {
+        local_port @0x0[23:8], port_profile_mode @0x8[31:8], static_port_profile @0x8[23:8],
+        active_port_profile @0x8[15:8], retransmission_active @0xc[31:8], fec_mode_active @0xc[23:24],
+        rs_fec_correction_bypass_cap @0x10[31:4], fec_override_cap_56g @0x10[19:4], fec_override_cap_100g @0x10[15:4],
+        fec_override_cap_50g @0x10[11:4], fec_override_cap_25g @0x10[7:4], fec_override_cap_10g_40g @0x10[3:4],
+        rs_fec_correction_bypass_admin @0x14[31:4], fec_override_admin_56g @0x14[19:4],
+        fec_override_admin_100g @0x14[15:4], fec_override_admin_50g @0x14[11:4], fec_override_admin_25g @0x14[7:4],
+        fec_override_admin_10g_40g @0x14[3:4], fec_override_cap_400g_8x @0x18[31:16],
+        fec_override_cap_200g_4x @0x18[15:16], fec_override_cap_100g_2x @0x1c[31:16],
+        fec_override_cap_50g_1x @0x1c[15:16], fec_override_admin_400g_8x @0x20[31:16],
+        fec_override_admin_200g_4x @0x20[15:16], fec_override_admin_100g_2x @0x24[31:16],
+        fec_override_admin_50g_1x @0x24[15:16], fec_override_cap_800g_8x @0x28[31:16],
+        fec_override_cap_400g_4x @0x28[15:16], fec_override_cap_200g_2x @0x2c[31:16],
+        fec_override_cap_100g_1x @0x2c[15:16], fec_override_admin_800g_8x @0x44[31:16],
+        fec_override_admin_400g_4x @0x44[15:16], fec_override_admin_200g_2x @0x48[31:16],
+        fec_override_admin_100g_1x @0x48[15:16], fec_override_cap_1600g_8x @0x58[31:16],
+        fec_override_cap_800g_4x @0x58[15:16], fec_override_cap_400g_2x @0x5c[31:16],
+        fec_override_cap_200g_1x @0x5c[15:16], fec_override_admin_1600g_8x @0x60[31:16],
+        fec_override_admin_800g_4x @0x60[15:16], fec_override_admin_400g_2x @0x64[31:16],
+        fec_override_admin_200g_1x @0x64[15:16],
+    }
+
+    mcia_reg(0x90, Ifc) {
+        l @0x0[31:1], module @0x0[23:8], status @0x0[7:8], i2c_device_address @0x4[31:8], page_number @0x4[23:8],
+        device_address @0x4[15:16], size @0x8[15:16],
+    } { dwords @0x10 bytes(0x80) }
+
+    default_timeout(0x4, Ifc) { to_multiplier @0x0[31:3], to_value @0x0[19:20] }
+
+    dtor_reg(0x40, Ifc) {} {
+        pcie_toggle_to @0x4 one(default_timeout), health_poll_to @0x14 one(default_timeout),
+        full_crdump_to @0x18 one(default_timeout), fw_reset_to @0x1c one(default_timeout),
+        flush_on_err_to @0x20 one(default_timeout), pci_sync_update_to @0x24 one(default_timeout),
+        tear_down_to @0x28 one(default_timeout), fsm_reactivate_to @0x2c one(default_timeout),
+        reclaim_pages_to @0x30 one(default_timeout), reclaim_vfs_pages_to @0x34 one(default_timeout),
+        reset_unload_to @0x38 one(default_timeout),
+    }
+
+    mrtc_reg(0x10, Ifc) { time_synced @0x0[31:1], time_h @0x8[31:32], time_l @0xc[31:32] }
+
+    mtrc_string_db_param(0x8, Ifc) { string_db_base_address @0x0[31:32], string_db_size @0x4[23:24] }
+
+    mtrc_cap(0x80, Ifc) {
+        trace_owner @0x0[31:1], trace_to_memory @0x0[30:1], trc_ver @0x0[25:2], num_string_db @0x0[3:4],
+        first_string_trace @0x4[31:8], num_string_trace @0x4[23:8], log_max_trace_buffer_size @0x8[7:8],
+    } { string_db_param @0x10 array(mtrc_string_db_param, 8) }
+
+    mtrc_conf(0x80, Ifc) { trace_mode @0x0[3:4], log_trace_buffer_size @0x4[7:8], trace_mkey @0x8[31:32] }
+
+    mtrc_stdb(0x8, Ifc) { string_db_index @0x0[31:4], read_size @0x0[23:24], start_offset @0x4[31:32] } {
+        string_db_data @0x8 list(bytes),
+    }
+
+    mtrc_ctrl(0x40, Ifc) {
+        trace_status @0x0[31:2], arm_event @0x0[27:1], modify_field_select @0x0[15:16],
+        current_timestamp52_32 @0x8[20:21], current_timestamp31_0 @0xc[31:32],
+    }
+
+    nic_cap_reg(0x10, Ifc) { vhca_icm_ctrl @0x0[5:1] }
+
+    mpir_reg(0x10, Ifc) { sdm @0x0[31:1], host_buses @0x0[3:4], local_port @0x8[31:8] }
+}
