@@ -1,2 +1,30 @@
 #![forbid(unsafe_code)]
-//! (being built)
+//! What every part of mlx5emu may know about a card: its description (`CARD.toml`), the names of its PCI functions, where each
+//! is plugged into the guest's PCI Express tree, the directory of its sockets, the QEMU arguments that attach it, and the
+//! protocol of its control socket.
+//!
+//! Nothing here runs a card and nothing here knows a register: the room depends on no other room.
+//!
+//! ```
+//! use mlx5emu_config::{Card, FunctionName, Placement};
+//!
+//! let card = Card::parse("name = \"lab\"\nports = 2\n").unwrap();
+//! assert_eq!(card.functions(), [FunctionName::pf(0), FunctionName::pf(1)]);
+//! assert_eq!(Placement::of(&card).functions[1].bdf(), "01:00.1");
+//! ```
+
+mod card;
+pub mod control;
+pub mod dir;
+mod function;
+mod parse;
+mod placement;
+mod qemu_args;
+mod size;
+
+pub use card::{Card, Firmware, FwVersion, Limits, MacAddr, Pages, PciAnchor, Port, Speed, Wire};
+pub use function::{FunctionName, FunctionNameError};
+pub use parse::CardError;
+pub use placement::{PlacedFunction, Placement, RootPort};
+pub use qemu_args::{ArgsError, Format, device_args, qemu_args};
+pub use size::{MemSize, MemSizeError};

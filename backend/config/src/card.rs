@@ -1,0 +1,348 @@
+//! The description of one card: what `CARD.toml` says, or the default card when there is none.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::function::FunctionName;
+
+/// Everything that describes one emulated card. Every value has been checked: a `Card` cannot be impossible.
+///
+/// Read it from text with [`Card::parse`] or from a file with [`Card::load`]; [`Card::default`] is the card that runs when no
+/// file is named: two ports wired to each other, one PF each.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Card {
+    /// The card's name: also the name of its directory. Lower-case letters, digits, `-` and `_`, at most 32.
+    pub name: String,
+    /// The seed of every decision that real hardware would leave to chance.
+    pub seed: u64,
+    /// The ports, 1 to 8. Port `n` belongs to `pf<n>`.
+    pub ports: Vec<Port>,
+    /// What the firmware says of itself.
+    pub firmware: Firmware,
+    /// Sizes of each function.
+    pub limits: Limits,
+    /// Where the card's root port sits in the guest.
+    pub anchor: PciAnchor,
+}
+
+/// One network port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Port {
+    /// The permanent MAC address of the port's PF.
+    pub mac: MacAddr,
+    /// The speed of the link.
+    pub speed: Speed,
+    /// What the port is plugged into.
+    pub wire: Wire,
+}
+
+/// What a port is plugged into.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wire {
+    /// Nothing: the link stays down.
+    None,
+    /// Another port of the same card. The other port names this one.
+    Port(u8),
+}
+
+/// What the firmware says of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Firmware {
+    /// The version in the initialization segment.
+    pub version: FwVersion,
+    /// The board's parameter set id (`vsd_contd_psid` in `query_adapter_struct`), 1 to 16 printable ASCII characters.
+    pub psid: String,
+    /// How many pages it asks the driver for.
+    pub pages: Pages,
+}
+
+/// A firmware version `major.minor.subminor`, as `fw_rev` and `cmdif_rev_fw_sub` of the initialization segment hold it (16 bits
+/// each).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct FwVersion {
+    /// `fw_rev` bits 15:0.
+    pub major: u16,
+    /// `fw_rev` bits 31:16.
+    pub minor: u16,
+    /// `cmdif_rev_fw_sub` bits 15:0.
+    pub subminor: u16,
+}
+
+/// How many 4 KiB pages the firmware asks for, per PF: each 0 to [`Pages::MAX`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pages {
+    /// Answered to QUERY_PAGES with `op_mod` boot pages: the driver gives them right after ENABLE_HCA and SET_ISSI.
+    pub boot: u32,
+    /// Answered to QUERY_PAGES with `op_mod` init pages: the driver gives them before INIT_HCA.
+    pub init: u32,
+    /// Asked for with a page request event once the function runs.
+    pub event: u32,
+}
+
+/// Sizes of each function.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// MSI-X vectors of a PF, 2 to 2048 (the size of the MSI-X table, PCIe 7.7.2).
+    pub vectors: u16,
+    /// BAR0 of a PF in MiB: 1, 2, 4 … 256. One UAR page takes 4 KiB of it.
+    pub bar_mib: u32,
+}
+
+/// Where the card's root port sits in the guest. Two cards in one guest need two different anchors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PciAnchor {
+    /// The root port's device number on `pcie.0`, 1 to 30.
+    pub addr: u8,
+    /// The root port's chassis number, 1 to 255. The port's id is `rp<chassis - 1>`.
+    pub chassis: u8,
+}
+
+impl Card {
+    /// The largest number of ports: a PF each, and a PCI slot has eight functions.
+    pub const MAX_PORTS: usize = 8;
+
+    /// A card of `count` ports (clamped to 1..=8) with default values and neighbours wired in pairs: 0 with 1, 2 with 3, …
+    pub(crate) fn with_ports(count: usize) -> Card {
+        let count = count.clamp(1, Card::MAX_PORTS);
+        let name = "card0".to_string();
+        let base = default_mac(&name, 0);
+        let ports = (0..count)
+            .map(|n| Port { mac: base.plus(n as u64), speed: Speed::DEFAULT, wire: neighbour(n, count) })
+            .collect();
+        Card {
+            name,
+            seed: 0,
+            ports,
+            firmware: Firmware::default(),
+            limits: Limits::default(),
+            anchor: PciAnchor::default(),
+        }
+    }
+
+    /// Every PCI function of the card, in order.
+    pub fn functions(&self) -> Vec<FunctionName> {
+        (0..self.ports.len()).map(|n| FunctionName::Pf(n as u8)).collect()
+    }
+
+    /// The size of BAR0 of `function` in bytes.
+    pub fn bar0_bytes(&self, _function: FunctionName) -> u64 {
+        u64::from(self.limits.bar_mib) << 20
+    }
+}
+
+/// The wire of port `n` on a card where nobody said otherwise.
+pub(crate) fn neighbour(n: usize, count: usize) -> Wire {
+    let other = n ^ 1;
+    if other < count { Wire::Port(other as u8) } else { Wire::None }
+}
+
+impl Default for Card {
+    fn default() -> Self {
+        Card::with_ports(2)
+    }
+}
+
+impl Default for Firmware {
+    fn default() -> Self {
+        Firmware {
+            version: FwVersion { major: 28, minor: 43, subminor: 1000 },
+            psid: "EMU0000000001".to_string(),
+            pages: Pages::default(),
+        }
+    }
+}
+
+impl Pages {
+    /// The most pages one count may ask for: 64 MiB of guest memory.
+    pub const MAX: u32 = 16384;
+}
+
+impl Default for Pages {
+    /// All three above zero, so that every path of the driver's page management runs.
+    fn default() -> Self {
+        Pages { boot: 64, init: 320, event: 128 }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits { vectors: 64, bar_mib: 32 }
+    }
+}
+
+impl Default for PciAnchor {
+    fn default() -> Self {
+        PciAnchor { addr: 4, chassis: 1 }
+    }
+}
+
+/// The first MAC address of a card that names none: locally administered, four bytes from the name and seed (FNV-1a), the last
+/// byte left for the card's own ports. Two cards of different names in one guest differ.
+pub(crate) fn default_mac(name: &str, seed: u64) -> MacAddr {
+    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
+    for byte in name.bytes().chain(seed.to_le_bytes()) {
+        hash = (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
+    }
+    let [a, b, c, d, ..] = hash.to_be_bytes();
+    MacAddr([0x02, a, b, c, d, 0])
+}
+
+/// An Ethernet MAC address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct MacAddr(pub [u8; 6]);
+
+impl MacAddr {
+    /// The address `n` further on.
+    #[must_use]
+    pub fn plus(self, n: u64) -> MacAddr {
+        let [a, b, c, d, e, f] = self.0;
+        let sum = u64::from_be_bytes([0, 0, a, b, c, d, e, f]).wrapping_add(n) & 0xffff_ffff_ffff;
+        let [_, _, a, b, c, d, e, f] = sum.to_be_bytes();
+        MacAddr([a, b, c, d, e, f])
+    }
+
+    /// Whether the group bit is set: such an address names no single station.
+    pub fn is_multicast(self) -> bool {
+        self.0[0] & 1 != 0
+    }
+
+    /// Whether a station may have this address: neither a group address nor zero.
+    pub fn is_unicast(self) -> bool {
+        !self.is_multicast() && self.0 != [0; 6]
+    }
+}
+
+impl fmt::Display for MacAddr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [a, b, c, d, e, g] = self.0;
+        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
+    }
+}
+
+impl FromStr for MacAddr {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let mut bytes = [0; 6];
+        let mut parts = text.split(':');
+        for byte in &mut bytes {
+            let part = parts.next().ok_or(())?;
+            if part.len() != 2 || !part.bytes().all(|b| b.is_ascii_hexdigit()) {
+                return Err(());
+            }
+            *byte = u8::from_str_radix(part, 16).map_err(|_| ())?;
+        }
+        if parts.next().is_some() { Err(()) } else { Ok(MacAddr(bytes)) }
+    }
+}
+
+/// The speed of a link, in the steps that PTYS knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Speed {
+    /// 10 Gbit/s.
+    G10,
+    /// 25 Gbit/s.
+    G25,
+    /// 40 Gbit/s.
+    G40,
+    /// 50 Gbit/s.
+    G50,
+    /// 100 Gbit/s.
+    G100,
+    /// 200 Gbit/s.
+    G200,
+}
+
+impl Speed {
+    /// The speed of a port that names none.
+    pub const DEFAULT: Speed = Speed::G100;
+    /// Every speed, slowest first.
+    pub const ALL: [Speed; 6] = [Speed::G10, Speed::G25, Speed::G40, Speed::G50, Speed::G100, Speed::G200];
+
+    /// The speed in Mbit/s, the unit of `ethtool`.
+    pub fn mbps(self) -> u32 {
+        match self {
+            Speed::G10 => 10_000,
+            Speed::G25 => 25_000,
+            Speed::G40 => 40_000,
+            Speed::G50 => 50_000,
+            Speed::G100 => 100_000,
+            Speed::G200 => 200_000,
+        }
+    }
+}
+
+impl fmt::Display for Speed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}G", self.mbps() / 1000)
+    }
+}
+
+impl FromStr for Speed {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        Speed::ALL.into_iter().find(|s| s.to_string().eq_ignore_ascii_case(text)).ok_or(())
+    }
+}
+
+impl fmt::Display for FwVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The driver and devlink print the last part with at least four digits.
+        write!(f, "{}.{}.{:04}", self.major, self.minor, self.subminor)
+    }
+}
+
+impl FromStr for FwVersion {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let mut parts = text.split('.').map(|p| match p.bytes().all(|b| b.is_ascii_digit()) {
+            true => p.parse::<u16>().map_err(|_| ()),
+            false => Err(()),
+        });
+        let mut next = || parts.next().unwrap_or(Err(()));
+        let version = FwVersion { major: next()?, minor: next()?, subminor: next()? };
+        if parts.next().is_some() { Err(()) } else { Ok(version) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_default_card_is_two_ports_wired_to_each_other() {
+        let card = Card::default();
+        assert_eq!(card.ports.len(), 2);
+        assert_eq!((card.ports[0].wire, card.ports[1].wire), (Wire::Port(1), Wire::Port(0)));
+        assert_ne!(card.ports[0].mac, card.ports[1].mac);
+        assert!(card.ports.iter().all(|p| p.mac.is_unicast()));
+        let pages = card.firmware.pages;
+        assert!(pages.boot > 0 && pages.init > 0 && pages.event > 0);
+    }
+
+    #[test]
+    fn values_round_trip_as_text() {
+        let version = FwVersion { major: 28, minor: 43, subminor: 7 };
+        assert_eq!((version.to_string().as_str(), "28.43.0007".parse()), ("28.43.0007", Ok(version)));
+        let mac = MacAddr([2, 0, 0xab, 0xff, 0xff, 0xff]);
+        assert_eq!(mac.to_string().parse(), Ok(mac));
+        assert_eq!(mac.plus(1), MacAddr([2, 0, 0xac, 0, 0, 0]));
+        for speed in Speed::ALL {
+            assert_eq!(speed.to_string().parse(), Ok(speed));
+        }
+        for text in ["", "1.2", "1.2.3.4", "1.2.65536", "a.b.c", "1.+2.3"] {
+            assert!(text.parse::<FwVersion>().is_err(), "{text:?} parsed");
+        }
+        for text in ["", "02:00:00:00:00", "02:00:00:00:00:0", "02:00:00:00:00:00:00", "+2:00:00:00:00:00"] {
+            assert!(text.parse::<MacAddr>().is_err(), "{text:?} parsed");
+        }
+    }
+
+    #[test]
+    fn cards_of_different_names_have_different_addresses() {
+        assert_ne!(default_mac("card0", 0), default_mac("card1", 0));
+        assert_ne!(default_mac("card0", 0), default_mac("card0", 1));
+    }
+}

@@ -1,0 +1,134 @@
+//! Names of PCI functions: `pf0`, `pf0vf3`, `ep0`.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// One PCI function of a card.
+///
+/// The text form is what file names, scenarios and `--function` use: `pf1`, `pf0vf3`, `ep0`. The order is PFs, then VFs (by PF,
+/// then by number), then endpoints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+pub enum FunctionName {
+    /// A physical function; the number is that of its port.
+    Pf(u8),
+    /// A virtual function of a physical function.
+    Vf {
+        /// The physical function's number.
+        pf: u8,
+        /// The virtual function's number, from 0.
+        vf: u16,
+    },
+    /// A plain PCI Express endpoint beside the NIC (a peer for TLPs).
+    Endpoint(u8),
+}
+
+/// A function name that does not parse.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("'{0}' is not a function name: write pf0, pf0vf3 or ep0")]
+pub struct FunctionNameError(String);
+
+impl FunctionName {
+    /// The physical function of port `n`.
+    pub const fn pf(n: u8) -> Self {
+        FunctionName::Pf(n)
+    }
+
+    /// Virtual function `vf` of physical function `pf`.
+    pub const fn vf(pf: u8, vf: u16) -> Self {
+        FunctionName::Vf { pf, vf }
+    }
+
+    /// The file name of this function's socket inside the card's directory, for example `pf0.sock`.
+    pub fn socket_name(self) -> String {
+        format!("{self}.sock")
+    }
+
+    /// The physical function that this function is or belongs to; `None` for an endpoint.
+    pub fn parent_pf(self) -> Option<u8> {
+        match self {
+            FunctionName::Pf(pf) | FunctionName::Vf { pf, .. } => Some(pf),
+            FunctionName::Endpoint(_) => None,
+        }
+    }
+}
+
+impl fmt::Display for FunctionName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            FunctionName::Pf(n) => f.pad(&format!("pf{n}")),
+            FunctionName::Vf { pf, vf } => f.pad(&format!("pf{pf}vf{vf}")),
+            FunctionName::Endpoint(n) => f.pad(&format!("ep{n}")),
+        }
+    }
+}
+
+impl FromStr for FunctionName {
+    type Err = FunctionNameError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        parse(text).ok_or_else(|| FunctionNameError(text.chars().take(40).collect()))
+    }
+}
+
+fn parse(text: &str) -> Option<FunctionName> {
+    if let Some(rest) = text.strip_prefix("ep") {
+        return Some(FunctionName::Endpoint(number(rest)?));
+    }
+    let rest = text.strip_prefix("pf")?;
+    match rest.split_once("vf") {
+        None => Some(FunctionName::Pf(number(rest)?)),
+        Some((pf, vf)) => Some(FunctionName::Vf { pf: number(pf)?, vf: number(vf)? }),
+    }
+}
+
+/// A decimal number in its only spelling: no sign, no leading zero. Names are file names, so each must have one form.
+fn number<T: FromStr>(text: &str) -> Option<T> {
+    let plain = text.bytes().all(|b| b.is_ascii_digit()) && (text == "0" || !text.starts_with('0'));
+    if plain { text.parse().ok() } else { None }
+}
+
+impl From<FunctionName> for String {
+    fn from(name: FunctionName) -> String {
+        name.to_string()
+    }
+}
+
+impl TryFrom<String> for FunctionName {
+    type Error = FunctionNameError;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        text.parse()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_round_trip() {
+        for name in [FunctionName::pf(0), FunctionName::pf(7), FunctionName::vf(1, 126), FunctionName::Endpoint(3)] {
+            assert_eq!(name.to_string().parse(), Ok(name));
+        }
+        assert_eq!(FunctionName::vf(0, 3).socket_name(), "pf0vf3.sock");
+        assert_eq!(format!("{:>5}|", FunctionName::pf(1)), "  pf1|");
+    }
+
+    #[test]
+    fn other_spellings_are_refused() {
+        for text in ["", "pf", "pf00", "pf+1", "pf256", "pf0vf", "vf0", "pf0vf-1", "ep", "PF0", "pf0vf1vf2", "pf 0"] {
+            assert!(text.parse::<FunctionName>().is_err(), "{text:?} parsed");
+        }
+    }
+
+    #[test]
+    fn order_is_pfs_vfs_endpoints() {
+        let mut names =
+            [FunctionName::Endpoint(0), FunctionName::vf(0, 10), FunctionName::vf(0, 2), FunctionName::pf(1)];
+        names.sort();
+        assert_eq!(names.map(|n| n.to_string()), ["pf1", "pf0vf2", "pf0vf10", "ep0"]);
+    }
+}

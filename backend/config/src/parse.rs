@@ -1,0 +1,509 @@
+//! `CARD.toml` to [`Card`]: every key is looked at, every value checked, and every error names the line.
+
+use std::fmt;
+use std::ops::{Range, RangeInclusive};
+use std::path::{Path, PathBuf};
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use crate::card::{Card, FwVersion, MacAddr, Pages, Speed, Wire, default_mac, neighbour};
+
+/// The longest card file that is read, in bytes.
+const MAX_FILE: u64 = 1 << 20;
+
+/// What is wrong with a card file: one sentence each.
+#[derive(Debug, thiserror::Error)]
+pub enum CardError {
+    /// The file could not be read.
+    #[error("cannot read card file {}: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// The file is too long to be a card file.
+    #[error("{} is not a card file: it is longer than {MAX_FILE} bytes", path.display())]
+    TooLong {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file is not TOML.
+    #[error("{at}: {message}")]
+    Syntax {
+        /// Where.
+        at: At,
+        /// What the TOML reader says.
+        message: String,
+    },
+    /// A key that no card has.
+    #[error("{at}: unknown key '{key}'{}", nearest_text(.nearest))]
+    UnknownKey {
+        /// Where.
+        at: At,
+        /// The key with the tables around it, for example `firmware.pages.boto`.
+        key: String,
+        /// The nearest key that would have been right there.
+        nearest: Option<String>,
+    },
+    /// A value that the key cannot have.
+    #[error("{at}: {key} = {value}: {expected}")]
+    Value {
+        /// Where.
+        at: At,
+        /// The key with the tables around it.
+        key: String,
+        /// The value as the file has it.
+        value: String,
+        /// What is allowed.
+        expected: String,
+    },
+}
+
+/// A place in a card file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct At {
+    /// The file's name.
+    pub file: String,
+    /// The line, from 1.
+    pub line: usize,
+}
+
+impl fmt::Display for At {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}, line {}", self.file, self.line)
+    }
+}
+
+fn nearest_text(nearest: &Option<String>) -> String {
+    nearest.as_ref().map(|n| format!(", did you mean '{n}'?")).unwrap_or_default()
+}
+
+impl Card {
+    /// Reads a card from a file.
+    ///
+    /// # Errors
+    /// The file cannot be read, or anything that [`Card::parse`] refuses.
+    pub fn load(path: &Path) -> Result<Card, CardError> {
+        use std::io::Read;
+        let read = |source| CardError::Read { path: path.to_owned(), source };
+        let mut text = String::new();
+        let file = std::fs::File::open(path).map_err(read)?;
+        if file.take(MAX_FILE + 1).read_to_string(&mut text).map_err(read)? as u64 > MAX_FILE {
+            return Err(CardError::TooLong { path: path.to_owned() });
+        }
+        Card::parse_named(&text, &path.display().to_string())
+    }
+
+    /// Reads a card from text. Errors call the text `CARD.toml`.
+    ///
+    /// # Errors
+    /// Not TOML, a key that no card has, or a value out of range: each names the line.
+    pub fn parse(text: &str) -> Result<Card, CardError> {
+        Card::parse_named(text, "CARD.toml")
+    }
+
+    fn parse_named(text: &str, file: &str) -> Result<Card, CardError> {
+        let source = Source { text, file };
+        let table = DeTable::parse(text).map_err(|e| CardError::Syntax {
+            at: source.at(e.span().unwrap_or(0..0)),
+            message: e.message().replace('\n', ", "),
+        })?;
+        card(&Table { source: &source, path: String::new(), inner: table.get_ref() })
+    }
+}
+
+fn card(top: &Table<'_>) -> Result<Card, CardError> {
+    top.only(&[
+        "name",
+        "seed",
+        "ports",
+        "pfs",
+        "vfs",
+        "sfs",
+        "endpoints",
+        "mac",
+        "speed",
+        "wires",
+        "firmware",
+        "limits",
+        "placement",
+    ])?;
+    let ports = top.number("ports", 1..=Card::MAX_PORTS as u64)?.unwrap_or(2);
+    let mut card = Card::with_ports(ports as usize);
+    if let Some(v) = top.get("name") {
+        card.name = v.text_where("1 to 32 lower-case letters, digits, '-' and '_', a letter first", good_name)?;
+    }
+    if let Some(seed) = top.number("seed", 0..=i64::MAX as u64)? {
+        card.seed = seed;
+    }
+    if let Some(v) = top.get("pfs")
+        && v.number(0..=Card::MAX_PORTS as u64)? != ports
+    {
+        return Err(v.wrong(format!("a card has one PF per port, here {ports}; leave the key out")));
+    }
+    for (key, what) in [("vfs", "VFs"), ("sfs", "SFs"), ("endpoints", "endpoints")] {
+        if let Some(v) = top.get(key)
+            && v.number(0..=u64::from(u16::MAX))? != 0
+        {
+            return Err(v.wrong(format!("{what} are not available yet; write 0 or leave the key out")));
+        }
+    }
+    addresses(top, &mut card)?;
+    if let Some(v) = top.get("speed") {
+        let speed: Speed = v.parsed("one of 10G, 25G, 40G, 50G, 100G, 200G")?;
+        card.ports.iter_mut().for_each(|p| p.speed = speed);
+    }
+    if let Some(v) = top.get("wires") {
+        wires(&v.table()?, &mut card)?;
+    }
+    if let Some(v) = top.get("firmware") {
+        firmware(&v.table()?, &mut card)?;
+    }
+    if let Some(v) = top.get("limits") {
+        limits(&v.table()?, &mut card)?;
+    }
+    if let Some(v) = top.get("placement") {
+        let table = v.table()?;
+        table.only(&["addr", "chassis"])?;
+        card.anchor.addr = table.number("addr", 1..=30)?.unwrap_or(card.anchor.addr.into()) as u8;
+        card.anchor.chassis = table.number("chassis", 1..=255)?.unwrap_or(card.anchor.chassis.into()) as u8;
+    }
+    Ok(card)
+}
+
+fn good_name(name: &str) -> bool {
+    name.len() <= 32
+        && name.starts_with(|c: char| c.is_ascii_lowercase())
+        && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_')
+}
+
+fn addresses(top: &Table<'_>, card: &mut Card) -> Result<(), CardError> {
+    let mut base = default_mac(&card.name, card.seed);
+    if let Some(v) = top.get("mac") {
+        let expected = "a MAC address like 02:00:00:00:00:10, not a group address; port n gets this plus n";
+        base = v.parsed::<MacAddr>(expected)?;
+        let last = base.plus(card.ports.len() as u64 - 1);
+        if !base.is_unicast() || !last.is_unicast() || last < base {
+            return Err(v.wrong(expected));
+        }
+    }
+    for (n, port) in card.ports.iter_mut().enumerate() {
+        port.mac = base.plus(n as u64);
+    }
+    Ok(())
+}
+
+/// `[wires]`: `p0 = "p1"` plugs two ports together (one line is enough), `p0 = "none"` leaves one open. Ports that are not
+/// mentioned keep their neighbour unless that neighbour was plugged elsewhere.
+fn wires(table: &Table<'_>, card: &mut Card) -> Result<(), CardError> {
+    let count = card.ports.len();
+    let names: Vec<String> = (0..count).map(|n| format!("p{n}")).collect();
+    table.only(&names.iter().map(String::as_str).collect::<Vec<_>>())?;
+    let mut said: Vec<Option<Wire>> = vec![None; count];
+    for (n, name) in names.iter().enumerate() {
+        let Some(v) = table.get(name) else { continue };
+        let text = v.text()?;
+        let wire = match names.iter().position(|other| *other == text) {
+            Some(other) if other != n => Wire::Port(other as u8),
+            None if text == "none" => Wire::None,
+            _ => return Err(v.wrong(format!("another port of this card (p0 to p{}) or \"none\"", count - 1))),
+        };
+        let clash = |end: Option<Wire>, wire| end.is_some_and(|w| w != wire);
+        if clash(said[n], wire) {
+            return Err(v.wrong(format!("{name} is already plugged into another port")));
+        }
+        said[n] = Some(wire);
+        if let Wire::Port(other) = wire {
+            let back = Wire::Port(n as u8);
+            if clash(said[usize::from(other)], back) {
+                return Err(v.wrong(format!("p{other} is already plugged into something else")));
+            }
+            said[usize::from(other)] = Some(back);
+        }
+    }
+    for n in 0..count {
+        card.ports[n].wire = said[n].unwrap_or_else(|| match neighbour(n, count) {
+            Wire::Port(other) if said[usize::from(other)].is_none() => Wire::Port(other),
+            _ => Wire::None,
+        });
+    }
+    Ok(())
+}
+
+fn firmware(table: &Table<'_>, card: &mut Card) -> Result<(), CardError> {
+    table.only(&["version", "psid", "pages"])?;
+    let firmware = &mut card.firmware;
+    if let Some(v) = table.get("version") {
+        firmware.version =
+            v.parsed::<FwVersion>("major.minor.subminor, each 0 to 65535, for example \"28.43.1000\"")?;
+    }
+    if let Some(v) = table.get("psid") {
+        let good = |s: &str| s.len() <= 16 && !s.is_empty() && s.bytes().all(|b| b.is_ascii_graphic());
+        firmware.psid = v.text_where("1 to 16 printable ASCII characters", good)?;
+    }
+    if let Some(v) = table.get("pages") {
+        let table = v.table()?;
+        table.only(&["boot", "init", "event"])?;
+        let pages = &mut firmware.pages;
+        for (key, count) in [("boot", &mut pages.boot), ("init", &mut pages.init), ("event", &mut pages.event)] {
+            *count = table.number(key, 0..=u64::from(Pages::MAX))?.map_or(*count, |n| n as u32);
+        }
+    }
+    Ok(())
+}
+
+fn limits(table: &Table<'_>, card: &mut Card) -> Result<(), CardError> {
+    table.only(&["vectors", "bar_mib"])?;
+    if let Some(n) = table.number("vectors", 2..=2048)? {
+        card.limits.vectors = n as u16;
+    }
+    if let Some(v) = table.get("bar_mib") {
+        let n = v.number(1..=256)?;
+        if !n.is_power_of_two() {
+            return Err(v.wrong("a power of two from 1 to 256 (MiB)"));
+        }
+        card.limits.bar_mib = n as u32;
+    }
+    Ok(())
+}
+
+/// The text of a card file, to turn byte ranges into lines.
+struct Source<'a> {
+    text: &'a str,
+    file: &'a str,
+}
+
+impl Source<'_> {
+    fn at(&self, span: Range<usize>) -> At {
+        let before = &self.text.as_bytes()[..span.start.min(self.text.len())];
+        At { file: self.file.to_string(), line: 1 + before.iter().filter(|b| **b == b'\n').count() }
+    }
+}
+
+/// One table of the file with the keys that lead to it.
+struct Table<'a> {
+    source: &'a Source<'a>,
+    path: String,
+    inner: &'a DeTable<'a>,
+}
+
+impl<'a> Table<'a> {
+    /// Refuses every key that is not in `known`; of several, the first in the file.
+    fn only(&self, known: &[&str]) -> Result<(), CardError> {
+        let unknown = self.inner.keys().filter(|k| !known.contains(&k.get_ref().as_ref()));
+        let Some(key) = unknown.min_by_key(|k| k.span().start) else { return Ok(()) };
+        let name = key.get_ref().as_ref();
+        let near = |k: &&str| strsim::damerau_levenshtein(&name.chars().take(64).collect::<String>(), k);
+        let nearest = known.iter().copied().min_by_key(near).filter(|k| near(k) <= (k.len() / 2).max(1));
+        Err(CardError::UnknownKey {
+            at: self.source.at(key.span()),
+            key: self.join(name),
+            nearest: nearest.map(|n| self.join(n)),
+        })
+    }
+
+    fn join(&self, key: &str) -> String {
+        if self.path.is_empty() { key.to_string() } else { format!("{}.{key}", self.path) }
+    }
+
+    fn get(&self, key: &str) -> Option<Value<'a>> {
+        let value = self.inner.get(key)?;
+        Some(Value { source: self.source, path: self.join(key), inner: value })
+    }
+
+    fn number(&self, key: &str, range: RangeInclusive<u64>) -> Result<Option<u64>, CardError> {
+        self.get(key).map(|v| v.number(range)).transpose()
+    }
+}
+
+/// One value of the file with the keys that lead to it.
+struct Value<'a> {
+    source: &'a Source<'a>,
+    path: String,
+    inner: &'a Spanned<DeValue<'a>>,
+}
+
+impl<'a> Value<'a> {
+    fn wrong(&self, expected: impl Into<String>) -> CardError {
+        let span = self.inner.span();
+        let written = self.source.text.get(span.clone()).unwrap_or("?");
+        let mut value: String = written.chars().take_while(|c| *c != '\n').take(60).collect();
+        if value.len() < written.len() {
+            value.push('…');
+        }
+        CardError::Value { at: self.source.at(span), key: self.path.clone(), value, expected: expected.into() }
+    }
+
+    fn number(&self, range: RangeInclusive<u64>) -> Result<u64, CardError> {
+        let expected = || format!("a number from {} to {} is needed", range.start(), range.end());
+        let DeValue::Integer(integer) = self.inner.get_ref() else { return Err(self.wrong(expected())) };
+        let number = u64::from_str_radix(integer.as_str(), integer.radix()).ok();
+        number.filter(|n| range.contains(n)).ok_or_else(|| self.wrong(expected()))
+    }
+
+    fn text(&self) -> Result<String, CardError> {
+        match self.inner.get_ref() {
+            DeValue::String(text) => Ok(text.to_string()),
+            _ => Err(self.wrong("a text in quotes is needed")),
+        }
+    }
+
+    fn text_where(&self, expected: &str, good: impl Fn(&str) -> bool) -> Result<String, CardError> {
+        let text = self.text()?;
+        if good(&text) { Ok(text) } else { Err(self.wrong(expected)) }
+    }
+
+    fn parsed<T: std::str::FromStr>(&self, expected: &str) -> Result<T, CardError> {
+        self.text()?.parse().map_err(|_| self.wrong(expected))
+    }
+
+    fn table(&self) -> Result<Table<'a>, CardError> {
+        match self.inner.get_ref() {
+            DeValue::Table(inner) => Ok(Table { source: self.source, path: self.path.clone(), inner }),
+            _ => Err(self.wrong("a table is needed")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(text: &str) -> String {
+        Card::parse(text).expect_err(text).to_string()
+    }
+
+    #[test]
+    fn an_empty_file_is_the_default_card() {
+        assert_eq!(Card::parse("").unwrap(), Card::default());
+    }
+
+    #[test]
+    fn every_key_is_heard() {
+        let text = r#"
+            name = "lab-1"
+            seed = 0x2a
+            ports = 4
+            pfs = 4
+            vfs = 0
+            mac = "02:00:00:00:01:fe"
+            speed = "25G"
+            [wires]
+            p0 = "p2"
+            [firmware]
+            version = "22.40.0007"
+            psid = "MT_1"
+            pages = { boot = 1, init = 0, event = 16384 }
+            [limits]
+            vectors = 16
+            bar_mib = 8
+            [placement]
+            addr = 30
+            chassis = 2
+        "#;
+        let card = Card::parse(text).unwrap();
+        assert_eq!((card.name.as_str(), card.seed, card.ports.len()), ("lab-1", 42, 4));
+        let wires: Vec<_> = card.ports.iter().map(|p| p.wire).collect();
+        assert_eq!(wires, [Wire::Port(2), Wire::None, Wire::Port(0), Wire::None]);
+        assert_eq!(card.ports[2].mac.to_string(), "02:00:00:00:02:00");
+        assert!(card.ports.iter().all(|p| p.speed == Speed::G25));
+        assert_eq!(card.firmware.version, FwVersion { major: 22, minor: 40, subminor: 7 });
+        assert_eq!(card.firmware.pages, Pages { boot: 1, init: 0, event: 16384 });
+        assert_eq!((card.limits.vectors, card.limits.bar_mib), (16, 8));
+        assert_eq!((card.anchor.addr, card.anchor.chassis), (30, 2));
+    }
+
+    #[test]
+    fn unknown_keys_are_named_with_their_line_and_the_nearest() {
+        assert_eq!(error("name = \"a\"\nprots = 2"), "CARD.toml, line 2: unknown key 'prots', did you mean 'ports'?");
+        assert_eq!(
+            error("[firmware.pages]\nbot = 1"),
+            "CARD.toml, line 2: unknown key 'firmware.pages.bot', did you mean 'firmware.pages.boot'?"
+        );
+        assert_eq!(error("colour_of_the_card = 1"), "CARD.toml, line 1: unknown key 'colour_of_the_card'");
+        // The first in the file, not the first in the alphabet.
+        assert!(error("zzzz = 1\naaaa = 2").contains("zzzz"));
+    }
+
+    #[test]
+    fn impossible_counts_are_named_with_their_range() {
+        for value in ["0", "9", "-1", "2.0", "\"2\"", "99999999999999999999"] {
+            let expected = format!("CARD.toml, line 1: ports = {value}: a number from 1 to 8 is needed");
+            assert_eq!(error(&format!("ports = {value}")), expected);
+        }
+        assert_eq!(
+            error("[firmware]\npages = { boot = 16385 }"),
+            "CARD.toml, line 2: firmware.pages.boot = 16385: a number from 0 to 16384 is needed"
+        );
+        assert!(error("pfs = 1").contains("one PF per port, here 2"));
+        assert!(error("limits = { bar_mib = 24 }").contains("power of two"));
+    }
+
+    #[test]
+    fn what_is_not_emulated_yet_says_so() {
+        for key in ["vfs", "sfs", "endpoints"] {
+            assert!(error(&format!("{key} = 4")).contains("not available yet"), "{key}");
+            assert!(error(&format!("{key} = -1")).contains("a number from 0"), "{key}");
+        }
+    }
+
+    #[test]
+    fn wires_that_cannot_be_are_refused() {
+        for (text, wants) in [
+            ("p0 = \"p0\"", "another port of this card (p0 to p3)"),
+            ("p0 = \"p4\"", "another port of this card (p0 to p3)"),
+            ("p0 = \"tap\"", "or \"none\""),
+            ("p0 = \"p2\"\np1 = \"p2\"", "p2 is already plugged"),
+            ("p0 = \"p2\"\np2 = \"none\"", "p2 is already plugged"),
+            ("p0 = 1", "text in quotes"),
+            ("p9 = \"p0\"", "unknown key 'wires.p9'"),
+        ] {
+            let error = error(&format!("ports = 4\n[wires]\n{text}"));
+            assert!(error.contains(wants), "{text}: {error}");
+        }
+        assert!(Card::parse("[wires]\np0 = \"p1\"\np1 = \"p0\"").is_ok());
+        assert_eq!(Card::parse("[wires]\np0 = \"none\"").unwrap().ports[1].wire, Wire::None);
+    }
+
+    #[test]
+    fn wrong_texts_are_refused() {
+        for text in [
+            "name = \"\"",
+            "name = \"../up\"",
+            "name = \"Lab\"",
+            "mac = \"01:00:00:00:00:00\"",
+            "mac = \"00:00:00:00:00:00\"",
+            "mac = \"fe:ff:ff:ff:ff:ff\"",
+            "mac = \"ff\"",
+            "speed = \"1G\"",
+            "firmware = 1",
+            "firmware.version = \"28.43\"",
+            "firmware.psid = \"12345678901234567\"",
+            "firmware.psid = \"\"",
+            "placement.addr = 31",
+            "[limits]\nvectors = 1",
+        ] {
+            assert!(error(text).starts_with("CARD.toml, line "), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_toml_is_one_sentence() {
+        for text in ["ports = ", "ports 2", "ports = 2\nports = 3", "a = \"\u{0}\"", "= 1"] {
+            let error = error(text);
+            assert!(error.starts_with("CARD.toml, line ") && !error.contains('\n'), "{error}");
+        }
+        // Values that span lines are cut for the sentence.
+        assert!(!error("name = \"\"\"\na\nb\"\"\"").contains('\n'));
+    }
+
+    #[test]
+    fn files_that_cannot_be_read_are_named() {
+        let error = Card::load(Path::new("/nonexistent/card.toml")).unwrap_err().to_string();
+        assert!(error.starts_with("cannot read card file /nonexistent/card.toml: "), "{error}");
+        let error = Card::load(Path::new("/dev/zero")).unwrap_err().to_string();
+        assert!(error.contains("longer than"), "{error}");
+    }
+}
