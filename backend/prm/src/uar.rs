@@ -1,15 +1,29 @@
-//! Registers of a UAR page: offsets in the 4 KiB page. Source: the kernel's `MLX5_CQ_DOORBELL`, `MLX5_EQ_DOORBEL_OFFSET`
-//! (arm at +0, update without arm at +8), `MLX5_BFREGS_PER_UAR`/`MLX5_BF_OFFSET`.
+//! Offsets of the doorbells in a 4 KiB UAR page, and of the records in a doorbell record.
 
-/// CQ doorbell: 8 bytes, `sn[29:28] cmd[24] ci[23:0]`, then the CQ number.
+/// CQ doorbell, 8 bytes: arm (`MLX5_CQ_DOORBELL` in doorbell.h).
 pub const CQ_DOORBELL: u64 = 0x20;
-/// EQ doorbell that arms: 4 bytes, `eqn[31:24] ci[23:0]`.
+/// EQ doorbell, 4 bytes: consumer index and arm (`MLX5_EQ_DOORBELL_OFFSET` in eq.c).
 pub const EQ_ARM: u64 = 0x40;
-/// EQ doorbell that only updates the consumer index: 4 bytes.
+/// EQ doorbell, 4 bytes: consumer index without arming, two dwords after [`EQ_ARM`] (`mlx5_eq_update_ci` in eq.c).
 pub const EQ_UPDATE: u64 = 0x48;
-/// First BlueFlame register.
+/// First BlueFlame register, which is the send doorbell too (`MLX5_BF_OFFSET` in doorbell.h).
 pub const BF_START: u64 = 0x800;
-/// End of the BlueFlame registers (four of `1 << log_bf_reg_size` bytes).
+/// After the last BlueFlame register.
 pub const BF_END: u64 = 0x1000;
-/// Each BlueFlame register is two buffers of this size, which the driver may use in turn.
-pub const BF_BUF_SIZE: u64 = 0x100;
+/// Half a BlueFlame register of `1 << LOG_BF_REG_SIZE` bytes: the driver may use either half (wc.c).
+pub const BF_BUF_SIZE: u64 = (1 << LOG_BF_REG_SIZE) / 2;
+/// The value of the capability `log_bf_reg_size` with which [`BFREGS_PER_UAR`] registers end at [`BF_END`].
+pub const LOG_BF_REG_SIZE: u32 = 9;
+/// BlueFlame registers in a page (`MLX5_BFREGS_PER_UAR` in device.h).
+pub const BFREGS_PER_UAR: u64 = 4;
+/// Size of a UAR page in bytes (`MLX5_ADAPTER_PAGE_SIZE` in device.h).
+pub const PAGE_SIZE: u64 = 4096;
+
+/// Byte offset, in a work queue's doorbell record, of the receive counter (`MLX5_RCV_DBR` in qp.h, times 4).
+pub const RCV_DBR: u64 = 0;
+/// Byte offset, in a work queue's doorbell record, of the send counter (`MLX5_SND_DBR` in qp.h, times 4).
+pub const SND_DBR: u64 = 4;
+/// Byte offset, in a CQ's doorbell record, of the consumer index (`set_ci_db` in cq.h).
+pub const CQ_SET_CI_DB: u64 = 0;
+/// Byte offset, in a CQ's doorbell record, of the arm word (`arm_db` in cq.h).
+pub const CQ_ARM_DB: u64 = 4;

@@ -22,7 +22,7 @@ crate::layouts! {
         general_id @0xc[31:32], imm @0xc[31:32], umr_mkey @0xc[31:32], tis_tir_num @0xc[31:32],
     }
 
-    /// The Ethernet segment. With an inline header it goes on for `inline_hdr_sz` bytes from `inline_hdr_start`.
+    /// The Ethernet segment. With an inline header it goes on for `sz` bytes from `start`.
     mlx5_wqe_eth_seg(0x10, C("mlx5_wqe_eth_seg")) {
         swp_outer_l4_offset @0x0[31:8], swp_outer_l3_offset @0x0[23:8],
         swp_inner_l4_offset @0x0[15:8], swp_inner_l3_offset @0x0[7:8],
@@ -30,17 +30,19 @@ crate::layouts! {
         l4_csum @0x4[31:1], l3_csum @0x4[30:1], l4_inner_csum @0x4[29:1], l3_inner_csum @0x4[28:1],
         swp_flags @0x4[23:8],
         mss @0x4[15:16], flow_table_metadata @0x8[31:32],
-        /// The member `inline_hdr.sz`, whose upper bits can ask for a VLAN tag.
+        /// Length of the inline header in bytes; 0 without one, and then `type` is the member that counts.
         sz @0xc[31:16],
-        /// Insert a VLAN tag (`MLX5_ETH_WQE_INSERT_VLAN`); its TCI is in `start`.
+        /// Without an inline header, what to insert (drivers before 7.x let the device insert VLAN tags).
+        r#type @0xc[31:16],
+        /// Insert a VLAN tag (`MLX5_ETH_WQE_INSERT_VLAN`).
         insert_vlan @0xc[31:1],
         /// The tag to insert is an S-tag (`MLX5_ETH_WQE_SVLAN`).
-        svlan @0xc[30:1],
-        /// Length of the inline header in bytes.
-        inline_hdr_sz @0xc[25:10],
+        insert_svlan @0xc[16:1],
+        /// The tag to insert.
+        vlan_tci @0xc[15:16],
         trailer @0xc[31:32],
     } {
-        /// The member `inline_hdr.start`.
+        /// First bytes of the inline header; the rest follows the segment.
         start @0xe bytes(2),
     }
 
