@@ -7,6 +7,7 @@ pub mod config;
 pub mod dma;
 mod generation;
 pub mod msix;
+pub mod testing;
 
 pub use config::{Bar, ConfigBuilder, ConfigSpace, Effects, Identity, ResetKind};
 pub use dma::{Attrs, DmaError, DmaSpace, ProcessingHint, Tph};
