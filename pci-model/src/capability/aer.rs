@@ -4,6 +4,8 @@ use super::{AER_ID, ExtendedCapability};
 use crate::config::Register;
 
 pub(crate) mod regs {
+    /// Length with the TLP Prefix Log, which version 2 of the capability has.
+    pub(crate) const LENGTH: u16 = 0x48;
     /// Uncorrectable Error Status, Mask and Severity (sections 7.8.4.2 to 7.8.4.4).
     pub(crate) const UNCOR_STATUS: u16 = 0x04;
     pub(crate) const UNCOR_MASK: u16 = 0x08;
@@ -21,8 +23,6 @@ pub(crate) mod regs {
 }
 use regs::*;
 
-/// Length with the TLP Prefix Log, which version 2 of the capability has.
-const LENGTH: u16 = 0x48;
 /// Uncorrectable Error Mask after reset (7.8.4.3): internal errors are masked.
 const UNCOR_MASK_RESET: u32 = 1 << 22;
 /// Correctable Error Mask after reset (7.8.4.6): advisory non-fatal and corrected internal errors are masked.

@@ -5,6 +5,8 @@ use crate::config::Register;
 
 /// Offsets and bits that the configuration space acts on.
 pub(crate) mod regs {
+    /// Length of the version 2 structure.
+    pub(crate) const LENGTH: u16 = 0x3c;
     /// Device Capabilities (section 7.5.3.3): Max_Payload_Size Supported, Function Level Reset Capability.
     pub(crate) const DEVCAP: u16 = 0x04;
     pub(crate) const DEVCAP_MPS: u32 = 0x7;
@@ -74,8 +76,6 @@ const LNKCTL2_TARGET: u32 = 0xf;
 /// Link Status 2 (7.5.3.20): Equalization 8.0 GT/s Complete, Phases 1 to 3 Successful.
 const LNKSTA2: u16 = 0x32;
 const LNKSTA2_EQUALIZED: u16 = 0xf << 1;
-/// Length of the version 2 structure.
-const LENGTH: u16 = 0x3c;
 
 /// Link speeds (PCI Express Base 6.0, section 7.5.3.6, Max Link Speed).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

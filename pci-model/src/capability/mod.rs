@@ -50,6 +50,16 @@ impl Capability {
         Self { id, len, registers, msix: None }
     }
 
+    /// The length that the configuration space counts on when it finds this ID.
+    pub(crate) const fn least(&self) -> u16 {
+        match self.id {
+            POWER_ID => power_regs::LENGTH,
+            EXPRESS_ID => express_regs::LENGTH,
+            MSIX_ID => msix_regs::LENGTH,
+            _ => 0,
+        }
+    }
+
     /// Whether a function may have several (PCI Express Base 6.0, section 7.9.4: vendor-specific ones only).
     pub(crate) fn repeatable(&self) -> bool {
         self.id == VENDOR_ID
@@ -70,5 +80,10 @@ impl ExtendedCapability {
     #[must_use]
     pub fn new(id: u16, version: u8, len: u16, registers: Vec<Register>) -> Self {
         Self { id, version, len, registers }
+    }
+
+    /// The length that the configuration space counts on when it finds this ID.
+    pub(crate) const fn least(&self) -> u16 {
+        if self.id == AER_ID { aer_regs::LENGTH } else { 0 }
     }
 }

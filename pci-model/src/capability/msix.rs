@@ -5,6 +5,8 @@ use crate::config::Register;
 use crate::msix::MsixLayout;
 
 pub(crate) mod regs {
+    /// Length of the structure.
+    pub(crate) const LENGTH: u16 = 12;
     /// Message Control (section 7.7.2.2).
     pub(crate) const CONTROL: u16 = 0x02;
     /// Function Mask.
@@ -17,7 +19,6 @@ use regs::*;
 /// Table Offset/Table BIR, PBA Offset/PBA BIR (7.7.2.3, 7.7.2.4): BIR in bits 2:0, offset above.
 const TABLE: u16 = 0x04;
 const PBA: u16 = 0x08;
-const LENGTH: u16 = 12;
 
 /// The MSI-X capability; what it describes is in a [`MsixLayout`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -60,6 +60,13 @@ pub enum BuildError {
         /// Capability ID.
         id: u16,
     },
+    /// The capability is shorter than the specification's structure with this ID.
+    TooShort {
+        /// Capability ID.
+        id: u16,
+        /// The length that it needs, in bytes.
+        least: u16,
+    },
     /// The capability with this ID can exist only once.
     Duplicate {
         /// Capability ID.
@@ -81,6 +88,7 @@ impl fmt::Display for BuildError {
             Self::BarTaken { index } => write!(f, "BAR {index} is declared twice"),
             Self::Placement { id, offset } => write!(f, "capability {id:#x} does not fit at {offset:#x}"),
             Self::RegisterOutside { id } => write!(f, "capability {id:#x} has a register outside of itself"),
+            Self::TooShort { id, least } => write!(f, "capability {id:#x} is shorter than its {least} bytes"),
             Self::Duplicate { id } => write!(f, "capability {id:#x} is declared twice"),
             Self::NoFirstExtended => write!(f, "the first extended capability must be at 0x100"),
             Self::Msix => write!(f, "MSI-X needs 1 to 2048 vectors, with table and PBA apart inside a BAR"),
@@ -223,6 +231,7 @@ impl ConfigBuilder {
             let offset = at.unwrap_or(next.next_multiple_of(4));
             let spot = Placed { id, offset, len: capability.len.max(4) };
             check_spot(&spot, FIRST_CAPABILITY, FIRST_EXTENDED, &placed)?;
+            check_length(id, capability.len, capability.least())?;
             check_registers(id, 2, capability.len, &capability.registers)?;
             registers.push(Register::u8(offset, capability.id));
             registers.extend(capability.registers.iter().map(|register| register.moved(offset)));
@@ -245,6 +254,7 @@ impl ConfigBuilder {
             let offset = at.unwrap_or(next.next_multiple_of(16));
             let spot = Placed { id, offset, len: capability.len.max(8) };
             check_spot(&spot, FIRST_EXTENDED, SIZE as u16, &placed)?;
+            check_length(id, capability.len, capability.least())?;
             check_registers(id, 4, capability.len, &capability.registers)?;
             registers.extend(capability.registers.iter().map(|register| register.moved(offset)));
             placed.push(spot);
@@ -273,6 +283,10 @@ fn check_spot(spot: &Placed, from: u16, to: u16, others: &[Placed]) -> Result<()
         end <= usize::from(other.offset) || usize::from(other.offset) + usize::from(other.len) <= spot.offset.into()
     });
     if inside && apart { Ok(()) } else { Err(BuildError::Placement { id: spot.id, offset: spot.offset }) }
+}
+
+fn check_length(id: u16, len: u16, least: u16) -> Result<(), BuildError> {
+    if len >= least { Ok(()) } else { Err(BuildError::TooShort { id, least }) }
 }
 
 fn check_registers(id: u16, header: u16, len: u16, registers: &[Register]) -> Result<(), BuildError> {

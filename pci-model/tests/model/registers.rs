@@ -1,7 +1,9 @@
 //! What software sees: header, BARs, capabilities, effects of writes, resets.
 
 use crate::common::*;
-use mlx5emu_pci_model::capability::{Capability, Express, ExtendedCapability, LinkSpeed, Msix, VendorSpecific};
+use mlx5emu_pci_model::capability::{
+    Capability, DeviceSerialNumber, Express, ExtendedCapability, LinkSpeed, Msix, VendorSpecific,
+};
 use mlx5emu_pci_model::config::{
     Bar, BuildError, ConfigBuilder, Effects, MsixControl, PowerState, Register, ResetKind,
 };
@@ -314,6 +316,11 @@ fn unsound_declarations_are_refused_with_their_reason() {
     let on_header = ExtendedCapability::new(0x17, 1, 12, vec![Register::u16(2, 0)]);
     let on_header = ConfigBuilder::new(identity()).extended(on_header);
     assert_eq!(on_header.build().err(), Some(BuildError::RegisterOutside { id: 0x17 }));
+    let short = ConfigBuilder::new(identity()).capability(Capability::new(0x10, 8, Vec::new()));
+    assert_eq!(short.build().err(), Some(BuildError::TooShort { id: 0x10, least: 0x3c }));
+    let short = ExtendedCapability::new(1, 2, 8, Vec::new());
+    let short = ConfigBuilder::new(identity()).extended_at(0x100, DeviceSerialNumber(1)).extended_at(0xff8, short);
+    assert_eq!(short.build().err(), Some(BuildError::TooShort { id: 1, least: 0x48 }));
     let late = ConfigBuilder::new(identity()).extended_at(0x140, ExtendedCapability::new(0x17, 1, 12, Vec::new()));
     assert_eq!(late.build().err(), Some(BuildError::NoFirstExtended));
     let express = || Express::endpoint(LinkSpeed::Gts8, 8);
