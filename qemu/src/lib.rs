@@ -1,1 +1,27 @@
-//! (being built)
+#![forbid(unsafe_code)]
+//! From a card to a running guest: provisioning, the guest's image, kernels, and booting QEMU.
+//!
+//! * [`setup`] finds or provisions QEMU, the guest's userland and kernels;
+//! * [`kernel`] says what a kernel SPEC means;
+//! * [`newc`] writes initramfs archives.
+//!
+//! This crate knows neither mlx5 nor the card: it boots a guest with the QEMU arguments that it is given. How functions
+//! become arguments is in `mlx5emu-config`; what runs in the guest is in `mlx5emu-guest-tests`.
+
+mod apt;
+mod cache;
+mod error;
+mod host;
+pub mod kernel;
+mod modules;
+pub mod newc;
+mod program;
+pub mod progress;
+pub mod setup;
+mod userland;
+
+pub use cache::Cache;
+pub use error::SetupError;
+pub use kernel::{Kernel, KernelError, Spec};
+pub use program::{QEMU_FLOOR, QEMU_TESTED, Qemu};
+pub use userland::Userland;
