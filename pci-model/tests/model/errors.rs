@@ -113,10 +113,12 @@ fn logged_errors_survive_all_but_a_fundamental_reset() {
     let mut space = function();
     space.report_uncorrectable(UncorrectableError::CompleterAbort, Some([1, 2, 3, 4]), false);
     space.report_correctable(CorrectableError::Receiver);
+    _ = w32(&mut space, COR_MASK, 1);
     for kind in [ResetKind::Flr, ResetKind::Conventional] {
         _ = space.reset(kind);
         assert_eq!((r32(&space, UNCOR_STATUS), r32(&space, COR_STATUS)), (1 << 15, 1));
         assert_eq!((r32(&space, CONTROL), log(&space)), (15, [1, 2, 3, 4]));
+        assert_eq!(r32(&space, COR_MASK), 1);
         assert_eq!(r16(&space, cap(&space, 0x10) + 0xa), 0, "Device Status is not sticky");
     }
     _ = space.reset(ResetKind::Fundamental);

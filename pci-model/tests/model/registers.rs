@@ -321,6 +321,9 @@ fn unsound_declarations_are_refused_with_their_reason() {
     let short = ExtendedCapability::new(1, 2, 8, Vec::new());
     let short = ConfigBuilder::new(identity()).extended_at(0x100, DeviceSerialNumber(1)).extended_at(0xff8, short);
     assert_eq!(short.build().err(), Some(BuildError::TooShort { id: 1, least: 0x48 }));
+    let bare = || ExtendedCapability::new(0x17, 1, 4, Vec::new());
+    let close = ConfigBuilder::new(identity()).extended_at(0x100, bare()).extended_at(0x104, DeviceSerialNumber(1));
+    assert_eq!(close.build().err(), Some(BuildError::Placement { id: 3, offset: 0x104 }), "headers 8 bytes apart");
     let late = ConfigBuilder::new(identity()).extended_at(0x140, ExtendedCapability::new(0x17, 1, 12, Vec::new()));
     assert_eq!(late.build().err(), Some(BuildError::NoFirstExtended));
     let express = || Express::endpoint(LinkSpeed::Gts8, 8);

@@ -63,6 +63,8 @@ fn remote_ranges_ask_to_be_fetched_piece_by_piece() {
     space.fetch(0x180, 0x80);
     assert_eq!(space.read(P, 0x180, &mut buf), fetch(0x200, 0x80));
     assert_eq!(space.read(P, 0x180, &mut buf[..0x80]), Ok(()));
+    space.set_remote(0x40..0x48);
+    assert_eq!(space.read(P, 0x40, &mut buf), fetch(0x40, 8), "the first of several");
     space.fetch(0, u32::MAX);
     assert_eq!(space.read(P, 0x180, &mut buf), Ok(()));
 }
