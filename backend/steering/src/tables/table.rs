@@ -1,0 +1,133 @@
+//! The objects: flow tables, flow groups, flow entries.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use smallvec::SmallVec;
+
+use super::counter::CounterRef;
+use super::index::HashKey;
+use super::matcher::{Mask, MaskedKey, Matcher};
+use super::modify_header::ModifyHeader;
+use super::slab::Slab;
+use super::types::{Actions, Destinations, FlowContext, GroupId, ModifyHeaderId, TableId, TableSpec};
+use crate::key::{MatchCriteria, MatchParam};
+use crate::packet::VlanTag;
+
+/// A count that packets raise under a shared reference.
+#[derive(Debug, Default)]
+pub(super) struct Hits(AtomicU64);
+
+impl Hits {
+    pub(super) fn raise(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// A flow table.
+#[derive(Debug)]
+pub(super) struct Table {
+    pub(super) spec: TableSpec,
+    /// Groups by their first index.
+    pub(super) groups: BTreeMap<u32, GroupId>,
+    /// Numbers of the entries by their index.
+    pub(super) entries: BTreeMap<u32, u32>,
+    /// One for every different mask, by the first index of their groups.
+    pub(super) matchers: Vec<Matcher>,
+    /// Destinations and misses that name this table.
+    pub(super) users: usize,
+    pub(super) packets: Hits,
+    pub(super) misses: Hits,
+}
+
+/// A flow group.
+#[derive(Debug)]
+pub(super) struct Group {
+    pub(super) table: TableId,
+    pub(super) start: u32,
+    pub(super) end: u32,
+    pub(super) criteria: MatchCriteria,
+    pub(super) mask: Mask,
+}
+
+/// A flow entry.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) flow_index: u32,
+    pub(super) flow_tag: u32,
+    pub(super) key: MaskedKey,
+    pub(super) actions: Actions,
+    pub(super) hits: Hits,
+    pub(super) destinations: Destinations,
+    pub(super) counters: SmallVec<[CounterRef; 1]>,
+    pub(super) modify_header: Option<(ModifyHeaderId, Arc<ModifyHeader>)>,
+    pub(super) push_vlan: VlanTag,
+    pub(super) push_vlan_2: VlanTag,
+    pub(super) group: GroupId,
+}
+
+impl Entry {
+    /// The entry as commands carry it, its value masked.
+    pub(super) fn context(&self, group: &Group) -> FlowContext {
+        FlowContext {
+            group: self.group,
+            flow_tag: self.flow_tag,
+            action: self.actions,
+            value: group.mask.expand_key(&self.key),
+            destinations: self.destinations.clone(),
+            counters: self.counters.iter().map(|c| c.id).collect(),
+            modify_header: self.modify_header.as_ref().map_or(ModifyHeaderId(0), |(id, _)| *id),
+            push_vlan: self.push_vlan,
+            push_vlan_2: self.push_vlan_2,
+        }
+    }
+}
+
+impl Table {
+    pub(super) fn new(spec: TableSpec) -> Self {
+        Self {
+            spec,
+            groups: BTreeMap::new(),
+            entries: BTreeMap::new(),
+            matchers: Vec::new(),
+            users: 0,
+            packets: Hits::default(),
+            misses: Hits::default(),
+        }
+    }
+
+    /// Number of indexes.
+    pub(super) fn size(&self) -> u32 {
+        1u32.checked_shl(u32::from(self.spec.log_size)).unwrap_or(u32::MAX)
+    }
+
+    /// The entry of the lowest index that `packet` matches.
+    #[inline]
+    pub(super) fn lookup<'a>(&self, hash: HashKey, all: &'a Slab<Entry>, packet: &MatchParam) -> Option<&'a Entry> {
+        let mut best: Option<&Entry> = None;
+        for matcher in &self.matchers {
+            if best.is_some_and(|b| b.flow_index < matcher.first_start()) {
+                break;
+            }
+            if let Some(found) = matcher.find(hash, all, packet)
+                && best.is_none_or(|b| found.flow_index < b.flow_index)
+            {
+                best = Some(found);
+            }
+        }
+        best
+    }
+
+    pub(super) fn matcher_of(&mut self, mask: &Mask) -> Option<&mut Matcher> {
+        self.matchers.iter_mut().find(|m| m.mask == *mask)
+    }
+
+    pub(super) fn sort_matchers(&mut self) {
+        self.matchers.sort_by_key(Matcher::first_start);
+    }
+}
