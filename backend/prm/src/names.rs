@@ -89,6 +89,11 @@ pub fn nearest(given: &str, names: impl IntoIterator<Item = &'static str>) -> Op
         .map(|(_, name)| name)
 }
 
+/// A single constant, to be checked against the kernel's.
+pub(crate) const fn constant(name: &'static str, value: u64, kernel: &'static str) -> Named {
+    Named { name, value, kernel }
+}
+
 /// Declares open enumerations: a newtype over the number, with a constant for each named value.
 ///
 /// `Type(number, "what it is", "kernel prefix") { NAME = value, NAME = value ["KERNEL_NAME"], … }`; the kernel's name is
@@ -180,4 +185,10 @@ pub fn all() -> impl Iterator<Item = &'static Names> {
     ]
     .into_iter()
     .flatten()
+}
+
+/// Every named number that the kernel has a name for: the enumerations' values and the single constants.
+pub fn kernel_constants() -> impl Iterator<Item = &'static Named> {
+    let single = [crate::uar::CONSTANTS, crate::wqe::CONSTANTS].into_iter().flatten();
+    all().flat_map(|names| names.values).chain(single).filter(|named| !named.kernel.is_empty())
 }

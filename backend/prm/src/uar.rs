@@ -1,5 +1,7 @@
 //! Offsets of the doorbells in a 4 KiB UAR page, and of the records in a doorbell record.
 
+use crate::names::{Named, constant};
+
 /// CQ doorbell, 8 bytes: arm (`MLX5_CQ_DOORBELL` in doorbell.h).
 pub const CQ_DOORBELL: u64 = 0x20;
 /// EQ doorbell, 4 bytes: consumer index and arm (`MLX5_EQ_DOORBELL_OFFSET` in eq.c).
@@ -27,3 +29,13 @@ pub const SND_DBR: u64 = 4;
 pub const CQ_SET_CI_DB: u64 = 0;
 /// Byte offset, in a CQ's doorbell record, of the arm word (`arm_db` in cq.h).
 pub const CQ_ARM_DB: u64 = 4;
+
+/// The offsets that the kernel has a name for.
+pub(crate) static CONSTANTS: &[Named] = &[
+    constant("CQ_DOORBELL", CQ_DOORBELL, "MLX5_CQ_DOORBELL"),
+    constant("EQ_ARM", EQ_ARM, "MLX5_EQ_DOORBELL_OFFSET"),
+    constant("BF_START", BF_START, "MLX5_BF_OFFSET"),
+    constant("BFREGS_PER_UAR", BFREGS_PER_UAR, "MLX5_BFREGS_PER_UAR"),
+    constant("RCV_DBR", RCV_DBR / 4, "MLX5_RCV_DBR"),
+    constant("SND_DBR", SND_DBR / 4, "MLX5_SND_DBR"),
+];

@@ -1,6 +1,6 @@
 //! Numbers in work queue and completion queue entries.
 
-use crate::names::open_enums;
+use crate::names::{Named, constant, open_enums};
 
 /// Size of a send queue's basic block in bytes (`MLX5_SEND_WQE_BB` in qp.h).
 pub const SEND_WQE_BB: usize = 64;
@@ -10,6 +10,14 @@ pub const SEND_WQE_DS: usize = 16;
 pub const SEND_WQE_MAX_WQEBBS: usize = 16;
 /// `lkey` that ends a scatter list where no other is announced (`MLX5_TERMINATE_SCATTER_LIST_LKEY` in qp.h).
 pub const TERMINATE_SCATTER_LIST_LKEY: u32 = 0x100;
+
+/// The sizes that the kernel has a name for.
+pub(crate) static CONSTANTS: &[Named] = &[
+    constant("SEND_WQE_BB", SEND_WQE_BB as u64, "MLX5_SEND_WQE_BB"),
+    constant("SEND_WQE_DS", SEND_WQE_DS as u64, "MLX5_SEND_WQE_DS"),
+    constant("SEND_WQE_MAX_WQEBBS", SEND_WQE_MAX_WQEBBS as u64, "MLX5_SEND_WQE_MAX_WQEBBS"),
+    constant("TERMINATE_SCATTER_LIST_LKEY", TERMINATE_SCATTER_LIST_LKEY as u64, "MLX5_TERMINATE_SCATTER_LIST_LKEY"),
+];
 
 open_enums! {
     /// Opcode of a send WQE (`MLX5_OPCODE_*` in device.h).

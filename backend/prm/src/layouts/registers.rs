@@ -13,6 +13,9 @@ crate::layouts! {
 
     register_host_endianness(0x10, Ifc) { he @0x0[31:1] }
 
+    /// NODE_DESC (`ib/main.c`).
+    mlx5_reg_node_desc(0x40, C("mlx5_reg_node_desc")) {} { desc @0x0 bytes(0x40) }
+
     pmtu_reg(0x10, Ifc) {
         local_port @0x0[23:8], max_mtu @0x4[31:16], admin_mtu @0x8[31:16], oper_mtu @0xc[31:16],
     }
