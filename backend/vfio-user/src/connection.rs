@@ -1,0 +1,270 @@
+//! One client's connection, from VERSION to the end of the stream.
+
+use std::cell::Cell;
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
+
+use crate::commands::{Commands, Refusal};
+use crate::device::{Device, DeviceInfo};
+use crate::framing::{Message, Received, Receiver, StreamError};
+use crate::link::{Client, Link};
+use crate::proto::{self, Header};
+use crate::ratelimit::RateLimit;
+use crate::version;
+
+/// Why a connection ended.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// The client left, or was disconnected.
+    Client,
+    /// The server is to stop.
+    Stop,
+}
+
+/// The descriptors that the I/O thread watches besides the client's.
+pub(crate) struct Watch<'a> {
+    pub(crate) stop: &'a (dyn AsFdDyn + 'a),
+    /// Called when the listener has a connection to offer while this one stands.
+    pub(crate) refuse_other: &'a dyn Fn(),
+    pub(crate) listener: &'a (dyn AsFdDyn + 'a),
+    /// Set once the device has been told of the client.
+    pub(crate) connected: &'a Cell<bool>,
+}
+
+/// `AsFd`, usable behind a reference to a trait object.
+pub(crate) trait AsFdDyn {
+    fn fd(&self) -> std::os::fd::BorrowedFd<'_>;
+}
+
+impl<T: AsFd> AsFdDyn for T {
+    fn fd(&self) -> std::os::fd::BorrowedFd<'_> {
+        self.as_fd()
+    }
+}
+
+/// The connection before and after VERSION.
+struct Connection<'a> {
+    stream: UnixStream,
+    /// Exists from VERSION on.
+    link: Option<Arc<Link>>,
+    commands: Commands<'a>,
+    /// The reply being written; kept to save allocations.
+    out: Vec<u8>,
+    unasked: RateLimit,
+    connected: &'a Cell<bool>,
+}
+
+impl Drop for Connection<'_> {
+    /// However the connection ends, a panic included, the device's handle must not keep it open.
+    fn drop(&mut self) {
+        if let Some(link) = &self.link {
+            link.close();
+        }
+    }
+}
+
+/// Serves `stream` until it ends. `device.disconnected()` is the caller's to call, if `watch.connected` is set.
+pub(crate) fn run(stream: UnixStream, device: &dyn Device, info: &DeviceInfo, watch: &Watch<'_>) -> End {
+    let commands = Commands { device, info, unsealed_reported: false, log: RateLimit::new() };
+    let mut connection = Connection {
+        stream,
+        link: None,
+        commands,
+        out: Vec::with_capacity(8192),
+        unasked: RateLimit::new(),
+        connected: watch.connected,
+    };
+    match connection.serve(watch) {
+        Ok(end) => end,
+        Err(e) => {
+            log::error!("{}: disconnecting the client: {e}", info.name);
+            End::Client
+        }
+    }
+}
+
+impl Connection<'_> {
+    fn serve(&mut self, watch: &Watch<'_>) -> Result<End, StreamError> {
+        let mut receiver = Receiver::new();
+        loop {
+            let ready = self.wait(watch)?;
+            if ready.stop {
+                return Ok(End::Stop);
+            }
+            if ready.other {
+                (watch.refuse_other)();
+            }
+            if let Some(link) = &self.link {
+                if ready.woken {
+                    link.drain_wake();
+                }
+                if ready.writable {
+                    link.flush();
+                }
+                if link.is_closed() {
+                    return Ok(End::Client);
+                }
+            }
+            if !ready.readable {
+                continue;
+            }
+            match receiver.receive(&self.stream)? {
+                Received::Nothing => continue,
+                Received::EndOfStream => return Ok(End::Client),
+                Received::Bytes => {}
+            }
+            while let Some(message) = receiver.next()? {
+                self.handle(message)?;
+                if self.link.as_ref().is_some_and(|l| l.is_closed()) {
+                    return Ok(End::Client);
+                }
+            }
+        }
+    }
+
+    fn wait(&self, watch: &Watch<'_>) -> Result<Ready, StreamError> {
+        let mut interest = PollFlags::IN;
+        if self.link.as_ref().is_some_and(|l| l.has_waiting()) {
+            interest |= PollFlags::OUT;
+        }
+        // Before VERSION there is nothing to wake us for; watching `stop` twice does no harm.
+        let (stop, listener) = (watch.stop.fd(), watch.listener.fd());
+        let wake = self.link.as_ref().map_or(stop, |l| l.wake_fd().as_fd());
+        let mut fds = [
+            PollFd::new(&self.stream, interest),
+            PollFd::from_borrowed_fd(stop, PollFlags::IN),
+            PollFd::from_borrowed_fd(wake, PollFlags::IN),
+            PollFd::from_borrowed_fd(listener, PollFlags::IN),
+        ];
+        match poll(&mut fds, None) {
+            Ok(_) => {}
+            Err(Errno::INTR) => return Ok(Ready::default()),
+            Err(e) => return Err(e.into()),
+        }
+        let broken = PollFlags::HUP | PollFlags::ERR;
+        Ok(Ready {
+            readable: fds[0].revents().intersects(PollFlags::IN | broken),
+            writable: fds[0].revents().intersects(PollFlags::OUT),
+            stop: !fds[1].revents().is_empty(),
+            woken: !fds[2].revents().is_empty(),
+            other: !fds[3].revents().is_empty(),
+        })
+    }
+
+    fn handle(&mut self, message: Message<'_>) -> Result<(), StreamError> {
+        let header = message.header;
+        if header.is_reply() {
+            let asked = self.link.as_ref().is_some_and(|l| message.fds.is_empty() && l.answer(&header, message.body));
+            if !asked {
+                let name = &self.commands.info.name;
+                self.unasked.warn(format_args!("{name}: dropping a reply that nobody asked for ({header:?})"));
+            }
+            return Ok(());
+        }
+        if header.flags & proto::TYPE_MASK != proto::TYPE_COMMAND {
+            return self.answer(&header, Err(Refusal { errno: libc::EINVAL, why: "unknown message type".into() }));
+        }
+        if self.link.is_none() {
+            return self.negotiate(message);
+        }
+        let mut out = std::mem::take(&mut self.out);
+        proto::begin(&mut out, header.id, header.command, proto::TYPE_REPLY, 0);
+        let result = if message.oversized && is_known(header.command) {
+            Err(Refusal { errno: libc::EINVAL, why: format!("a message of {} bytes", header.size) })
+        } else if message.fds_lost {
+            Err(Refusal { errno: libc::EINVAL, why: "too many descriptors".into() })
+        } else {
+            self.commands.execute(header.command, message.body, message.fds, &mut out)
+        };
+        self.out = out;
+        let done = self.answer(&header, result);
+        // A large reply must not keep its buffer for the life of the connection.
+        self.out.clear();
+        self.out.shrink_to(64 * 1024);
+        done
+    }
+
+    /// Sends the reply in `out`, or an error reply; nothing if none is wanted.
+    fn answer(&mut self, header: &Header, result: Result<(), Refusal>) -> Result<(), StreamError> {
+        if let Err(refusal) = &result {
+            let name = &self.commands.info.name;
+            self.commands.log.warn(format_args!("{name}: refusing command {}: {}", header.command, refusal.why));
+        }
+        if header.no_reply() {
+            return Ok(());
+        }
+        if let Err(refusal) = result {
+            let errno = u32::try_from(refusal.errno).ok().filter(|e| *e != 0).unwrap_or(libc::EINVAL as u32);
+            proto::begin(&mut self.out, header.id, header.command, proto::TYPE_REPLY | proto::ERROR, errno);
+        }
+        proto::finish(&mut self.out);
+        match &self.link {
+            Some(link) => link.send(&self.out),
+            // Nothing can wait before VERSION: a short message fits an empty socket buffer.
+            None => send_first(&self.stream, &self.out)?,
+        }
+        Ok(())
+    }
+
+    /// The first message must be VERSION; nothing else is answered before it but with an error.
+    fn negotiate(&mut self, message: Message<'_>) -> Result<(), StreamError> {
+        let header = message.header;
+        if header.command != proto::VERSION || message.oversized || !message.fds.is_empty() || message.fds_lost {
+            let why = "the first message must be VERSION, without descriptors".to_owned();
+            return self.answer(&header, Err(Refusal { errno: libc::EINVAL, why }));
+        }
+        match version::parse(message.body) {
+            Err(e) => self.answer(&header, Err(Refusal { errno: libc::EINVAL, why: e.to_string() })),
+            Ok(limits) => {
+                let stream = self.stream.try_clone().map_err(|e| Errno::from_io_error(&e).unwrap_or(Errno::MFILE))?;
+                let link = Link::new(&self.commands.info.name, stream, limits.max_data_xfer);
+                let link = Arc::new(link.map_err(|e| Errno::from_io_error(&e).unwrap_or(Errno::MFILE))?);
+                proto::begin(&mut self.out, header.id, header.command, proto::TYPE_REPLY, 0);
+                self.out.extend_from_slice(&version::reply());
+                self.link = Some(Arc::clone(&link));
+                let done = self.answer(&header, Ok(()));
+                self.connected.set(true);
+                self.commands.device.connected(Client(link));
+                done
+            }
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+struct Ready {
+    readable: bool,
+    writable: bool,
+    stop: bool,
+    woken: bool,
+    other: bool,
+}
+
+fn is_known(command: u16) -> bool {
+    matches!(
+        command,
+        proto::VERSION
+            | proto::DMA_MAP
+            | proto::DMA_UNMAP
+            | proto::DEVICE_GET_INFO
+            | proto::DEVICE_GET_REGION_INFO
+            | proto::DEVICE_GET_IRQ_INFO
+            | proto::DEVICE_SET_IRQS
+            | proto::REGION_READ
+            | proto::REGION_WRITE
+            | proto::DEVICE_RESET
+    )
+}
+
+fn send_first(stream: &UnixStream, bytes: &[u8]) -> Result<(), StreamError> {
+    let flags = rustix::net::SendFlags::DONTWAIT | rustix::net::SendFlags::NOSIGNAL;
+    match rustix::net::send(stream, bytes, flags) {
+        Ok(n) if n == bytes.len() => Ok(()),
+        Ok(_) => Err(Errno::AGAIN.into()),
+        Err(e) => Err(e.into()),
+    }
+}
