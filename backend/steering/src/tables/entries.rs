@@ -109,6 +109,13 @@ impl Steering {
         if mask.has(ModifyMask::FLOW_COUNTERS) {
             wanted.counters = context.counters.clone();
         }
+        // Lists that the new action has no use for go with the old one.
+        if !wanted.action.has(Actions::FWD_DEST) {
+            wanted.destinations.clear();
+        }
+        if !wanted.action.has(Actions::COUNT) {
+            wanted.counters.clear();
+        }
         let resolved = self.check(namespace, table, &wanted, before.len())?;
         self.use_destinations(&wanted.destinations, true);
         self.use_destinations(&before, false);

@@ -253,7 +253,8 @@ impl Steering {
     /// In each table the matching entry of the lowest index counts. Its actions apply in this order: count, flow tag, VLAN
     /// pop, modify header, VLAN push; then every destination gets a copy. Copies for other tables are followed after
     /// the entry's other destinations, in the order of the list. A copy ends with a verdict, or is dropped: by an entry, by a
-    /// miss ([`TableType::default_miss`]), or because `budget` is used up.
+    /// miss ([`TableType::default_miss`]), or because `budget` is used up. `packet` is as before afterwards: to send a
+    /// verdict on to other tables, [`PacketContext::resume`] it.
     pub fn evaluate(
         &self,
         namespace: Namespace,

@@ -25,7 +25,7 @@ pub use inspect::{EntryView, GroupView, TableView};
 pub use modify_header::{ModifyAction, ModifyHeader, RawModifyAction, Register};
 pub use types::{
     Actions, CounterId, CounterIds, DefaultMiss, Destination, Destinations, FlowContext, GroupId, GroupSpec, Limits,
-    Miss, ModifyHeaderId, ModifyMask, Namespace, TableId, TableSpec, TableType,
+    Miss, ModifyHeaderId, ModifyMask, Namespace, RawDestination, TableId, TableSpec, TableType,
 };
 
 use counter::Counters;

@@ -260,22 +260,42 @@ impl Destination {
     /// `destination_type` TABLE_TYPE.
     pub const TABLE_TYPE: u8 = 0xa;
 
-    /// From the fields of a `dest_format_struct`.
+    /// Checks a destination of a command.
     ///
     /// # Errors
-    /// A type that is unknown or not supported (FLOW_SAMPLER), an id that does not fit, an unknown table type.
-    pub fn from_raw(destination_type: u8, id: u32, vhca_id: Option<u16>, table_type: u8) -> Result<Self, Error> {
-        let id16 = || u16::try_from(id).map_err(|_| Error::UnsupportedDestination(destination_type));
-        Ok(match destination_type {
-            Self::VPORT => Self::Vport { vport: id16()?, vhca_id },
-            Self::FLOW_TABLE => Self::Table(TableId(id)),
-            Self::TIR => Self::Tir(id),
-            Self::VHCA_RX => Self::VhcaRx(id16()?),
-            Self::UPLINK => Self::Uplink { vhca_id },
-            Self::TABLE_TYPE => Self::TableType(TableType::from_raw(table_type)?),
-            other => return Err(Error::UnsupportedDestination(other)),
+    /// A type that is unknown or not supported (FLOW_SAMPLER), an id that does not fit, an unknown table type, a packet
+    /// reformat.
+    pub fn from_raw(raw: &RawDestination) -> Result<Self, Error> {
+        let unsupported = Error::UnsupportedDestination(raw.destination_type);
+        let id16 = u16::try_from(raw.destination_id).map_err(|_| unsupported);
+        if raw.packet_reformat {
+            return Err(Error::DestinationReformat);
+        }
+        Ok(match raw.destination_type {
+            Self::VPORT => Self::Vport { vport: id16?, vhca_id: raw.vhca_id },
+            Self::FLOW_TABLE => Self::Table(TableId(raw.destination_id)),
+            Self::TIR => Self::Tir(raw.destination_id),
+            Self::VHCA_RX => Self::VhcaRx(id16?),
+            Self::UPLINK => Self::Uplink { vhca_id: raw.vhca_id },
+            Self::TABLE_TYPE => Self::TableType(TableType::from_raw(raw.table_type)?),
+            _ => return Err(unsupported),
         })
     }
+}
+
+/// The fields of a `dest_format_struct`, as read from the command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct RawDestination {
+    /// `destination_type`.
+    pub destination_type: u8,
+    /// `destination_id`, 24 bits.
+    pub destination_id: u32,
+    /// `destination_eswitch_owner_vhca_id`, if `destination_eswitch_owner_vhca_id_valid`.
+    pub vhca_id: Option<u16>,
+    /// `destination_table_type`.
+    pub table_type: u8,
+    /// `packet_reformat`.
+    pub packet_reformat: bool,
 }
 
 /// A destination list. One destination is the usual case.
