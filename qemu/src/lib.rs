@@ -3,12 +3,14 @@
 //!
 //! * [`setup`] finds or provisions QEMU, the guest's userland and kernels;
 //! * [`kernel`] says what a kernel SPEC means;
+//! * [`boot`] runs a guest and says how it ended;
 //! * [`newc`] writes initramfs archives.
 //!
 //! This crate knows neither mlx5 nor the card: it boots a guest with the QEMU arguments that it is given. How functions
 //! become arguments is in `mlx5emu-config`; what runs in the guest is in `mlx5emu-guest-tests`.
 
 mod apt;
+pub mod boot;
 mod cache;
 mod error;
 mod host;

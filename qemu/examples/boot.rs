@@ -1,0 +1,42 @@
+//! Provisions and boots without a card: `boot KERNEL-SPEC [QEMU-ARGUMENT…] [-- CMD…]`, with `TIMEOUT=SECONDS`,
+//! `SHARE=HOST:GUEST` and `MEM=MIB` from the environment.
+
+use std::time::Duration;
+
+use mlx5emu_qemu::boot::{Vm, VmConfig};
+use mlx5emu_qemu::progress;
+use mlx5emu_qemu::setup::{Needs, Setup};
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let mut words: Vec<String> = std::env::args().skip(1).collect();
+    let command = words.iter().position(|word| word == "--").map(|at| {
+        let mut tail = words.split_off(at);
+        tail.remove(0);
+        tail
+    });
+    let spec = words.first().cloned().unwrap_or_else(|| "debian".to_owned());
+    let setup = Setup::from_env()?;
+    let installed = setup.ensure(&Needs::for_kernel(&spec), &mut *progress::for_terminal())?;
+    let kernel = installed.kernels.first().cloned().ok_or("no kernel")?;
+    let mut config = VmConfig::new(kernel, mlx5emu_guest_tests::INIT);
+    config.command = command;
+    config.extra_args = words.split_off(words.len().min(1));
+    config.timeout = std::env::var("TIMEOUT").ok().and_then(|text| text.parse().ok()).map(Duration::from_secs);
+    if let Ok(mem) = std::env::var("MEM") {
+        config.mem_mib = mem.parse()?;
+    }
+    if let Ok(share) = std::env::var("SHARE") {
+        config.shares.push(share.parse()?);
+    }
+    if let Ok(append) = std::env::var("APPEND") {
+        config.append.push(append);
+    }
+    let outcome = Vm::run(&setup, &installed, &config)?;
+    if let Some(text) = outcome.explain() {
+        eprint!("boot: {text}");
+    }
+    if let (Some(boot), true) = (outcome.boot, std::env::var_os("VERBOSE").is_some()) {
+        eprintln!("boot: init after {boot:.2?}");
+    }
+    std::process::exit(outcome.exit_code());
+}

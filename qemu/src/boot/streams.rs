@@ -1,0 +1,135 @@
+//! The guest's ports on the host: unix sockets that QEMU connects to, each served by a thread.
+
+use std::io::{self, Read, Write};
+use std::net::Shutdown;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::Sender;
+use std::thread::JoinHandle;
+
+use super::status::{Message, Parser};
+
+/// A port that nobody has connected to yet.
+#[derive(Debug)]
+pub(crate) struct Listening {
+    pub(crate) name: String,
+    pub(crate) path: PathBuf,
+    listener: UnixListener,
+}
+
+/// Where a port's bytes go.
+pub(crate) enum Sink {
+    /// To a writer, usually our standard output or error.
+    Copy(Box<dyn Write + Send>),
+    /// To the run's loop, as messages.
+    Status(Sender<Message>),
+    /// Nowhere: the port is fed from our standard input.
+    Feed,
+}
+
+impl Listening {
+    /// Listens on `DIR/NAME`.
+    pub(crate) fn new(dir: &Path, name: &str) -> io::Result<Self> {
+        let path = dir.join(name);
+        let listener = UnixListener::bind(&path)?;
+        Ok(Self { name: name.to_owned(), path, listener })
+    }
+
+    /// Serves the one connection that QEMU makes, until it ends. The thread ends then; if QEMU never connects, it is
+    /// released by [`release`].
+    pub(crate) fn serve(self, sink: Sink) -> JoinHandle<()> {
+        std::thread::spawn(move || {
+            let Ok((stream, _)) = self.listener.accept() else { return };
+            match sink {
+                Sink::Copy(mut to) => drain(stream, |bytes| {
+                    // A closed standard output must not stop the guest: its words are dropped then.
+                    let _ = to.write_all(bytes).and_then(|()| to.flush());
+                }),
+                Sink::Status(to) => {
+                    let mut parser = Parser::default();
+                    drain(stream, |bytes| parser.feed(bytes).into_iter().for_each(|message| drop(to.send(message))));
+                }
+                Sink::Feed => feed(stream),
+            }
+        })
+    }
+}
+
+/// Ends the wait of a port that QEMU has not connected to.
+pub(crate) fn release(path: &Path) {
+    let _ = UnixStream::connect(path);
+}
+
+fn drain(mut stream: UnixStream, mut with: impl FnMut(&[u8])) {
+    let mut buffer = vec![0; 64 << 10];
+    loop {
+        match stream.read(&mut buffer) {
+            Ok(0) => return,
+            Ok(length) => with(&buffer[..length]),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(_) => return,
+        }
+    }
+}
+
+/// Copies our standard input to the guest; its end is the port's end.
+fn feed(mut stream: UnixStream) {
+    let _ = io::copy(&mut io::stdin().lock(), &mut stream);
+    let _ = stream.shutdown(Shutdown::Write);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::{Arc, Mutex, mpsc};
+
+    #[derive(Clone, Default)]
+    struct Shared(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Shared {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn output_arrives_whole_and_in_order() {
+        let dir = tempfile::tempdir().unwrap();
+        let port = Listening::new(dir.path(), "out").unwrap();
+        let path = port.path.clone();
+        let seen = Shared::default();
+        let thread = port.serve(Sink::Copy(Box::new(seen.clone())));
+        let mut guest = UnixStream::connect(path).unwrap();
+        let text: Vec<u8> = (0..300_000u32).map(|n| n as u8).collect();
+        guest.write_all(&text).unwrap();
+        drop(guest);
+        thread.join().unwrap();
+        assert_eq!(*seen.0.lock().unwrap(), text);
+    }
+
+    #[test]
+    fn the_status_port_turns_bytes_into_messages() {
+        let dir = tempfile::tempdir().unwrap();
+        let port = Listening::new(dir.path(), "status").unwrap();
+        let path = port.path.clone();
+        let (to, messages) = mpsc::channel();
+        let thread = port.serve(Sink::Status(to));
+        UnixStream::connect(path).unwrap().write_all(b"ready\nexit 5\n").unwrap();
+        thread.join().unwrap();
+        assert_eq!(messages.iter().collect::<Vec<_>>(), [Message::Ready, Message::Exit(5)]);
+    }
+
+    #[test]
+    fn a_port_that_nobody_uses_does_not_hold_its_thread() {
+        let dir = tempfile::tempdir().unwrap();
+        let port = Listening::new(dir.path(), "out").unwrap();
+        let path = port.path.clone();
+        let thread = port.serve(Sink::Copy(Box::new(io::sink())));
+        release(&path);
+        thread.join().unwrap();
+    }
+}
