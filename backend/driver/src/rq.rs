@@ -1,0 +1,181 @@
+//! Receive queues: cyclic, a WQE is a list of fragments.
+
+use mlx5emu_prm::layouts::{cmd_pas, create_rq_in, mlx5_cqe64, mlx5_err_cqe, mlx5_wqe_data_seg as data, rqc, wq};
+use mlx5emu_prm::opcode::Opcode;
+use mlx5emu_prm::states::{MemRqType, WqType};
+use mlx5emu_prm::wqe::{CqeOpcode, CqeSyndrome, TERMINATE_SCATTER_LIST_LKEY};
+
+use crate::buffer::Buffer;
+use crate::command::input;
+use crate::cq::{Cq, Cqe};
+use crate::error::{Error, Result, misbehaves};
+use crate::host::Host;
+use crate::sq::fill_pas;
+
+/// Shape of a receive queue.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RqShape {
+    /// log2 of its WQEs.
+    pub log_size: u32,
+    /// log2 of the bytes of a WQE: at least what `frags` needs, and 4.
+    pub log_stride: u32,
+    /// Bytes of the fragments of a WQE; none for a queue that only drops.
+    pub frags: Vec<usize>,
+    /// log2 of its pages' size in bytes.
+    pub log_page: u32,
+    /// Bytes before the first WQE in the first page: a multiple of 64.
+    pub page_offset: usize,
+    /// Leave VLAN tags in the frame (`vsd`).
+    pub keep_vlan: bool,
+}
+
+/// What a receive completion was.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Arrival {
+    /// A frame.
+    Frame(Vec<u8>, Cqe),
+    /// An error completion.
+    Error(CqeSyndrome),
+}
+
+/// A receive queue.
+#[derive(Debug)]
+pub struct Rq {
+    /// Its number; 0 until it is created.
+    pub number: u32,
+    /// Its completion queue.
+    pub cq: Cq,
+    shape: RqShape,
+    buffer: Buffer,
+    record: u64,
+    mkey: u32,
+    pc: u16,
+    cc: u16,
+    /// Addresses of the fragments, by WQE index.
+    frames: Vec<Vec<u64>>,
+}
+
+impl Rq {
+    /// Memory for a queue and all its frames.
+    ///
+    /// # Errors
+    /// No memory; fragments that do not fit in a WQE.
+    pub fn new<H: Host>(host: &mut H, shape: RqShape, cq: Cq, mkey: u32) -> Result<Self> {
+        if shape.frags.len() << 4 > 1 << shape.log_stride {
+            return Err(Error::Usage(format!("{} fragments in 2^{} bytes", shape.frags.len(), shape.log_stride)));
+        }
+        let buffer = Buffer::new(host, 1 << (shape.log_size + shape.log_stride), shape.log_page, shape.page_offset)?;
+        let record = host.dma_alloc(8, 8)?;
+        host.mem_write(record, &[0; 8]);
+        let mut frames = Vec::new();
+        for _ in 0..1usize << shape.log_size {
+            frames.push(shape.frags.iter().map(|len| host.dma_alloc(*len, 1)).collect::<Result<_>>()?);
+        }
+        Ok(Self { number: 0, cq, shape, buffer, record, mkey, pc: 0, cc: 0, frames })
+    }
+
+    /// CREATE_RQ.
+    pub fn create_input(&self, pd: u32, counter_set: u32) -> Vec<u8> {
+        let list = rqc::wq.offset + wq::pas.offset + cmd_pas::SIZE * self.buffer.pages().len();
+        let mut cmd = input(Opcode::CREATE_RQ, create_rq_in::ctx.offset + list);
+        let context = create_rq_in::ctx.of_mut(&mut cmd);
+        rqc::mem_rq_type.set(context, MemRqType::MEMORY_RQ_INLINE.0.into());
+        rqc::vsd.set(context, self.shape.keep_vlan.into());
+        rqc::flush_in_error_en.set(context, 1);
+        rqc::cqn.set(context, self.cq.number.into());
+        rqc::counter_set_id.set(context, counter_set.into());
+        let queue = rqc::wq.of_mut(context);
+        wq::wq_type.set(queue, WqType::CYCLIC.0.into());
+        wq::page_offset.set(queue, self.buffer.offset() as u64 / 64);
+        wq::pd.set(queue, pd.into());
+        wq::dbr_addr.set(queue, self.record);
+        wq::log_wq_stride.set(queue, self.shape.log_stride.into());
+        wq::log_wq_pg_sz.set(queue, u64::from(self.buffer.log_page() - 12));
+        wq::log_wq_sz.set(queue, self.shape.log_size.into());
+        fill_pas(queue, self.buffer.pages());
+        cmd
+    }
+
+    /// WQEs that the device has.
+    pub fn posted(&self) -> usize {
+        usize::from(self.pc.wrapping_sub(self.cc))
+    }
+
+    /// Address of the doorbell record; the receive counter is its first dword.
+    pub fn record(&self) -> u64 {
+        self.record
+    }
+
+    /// Posts up to `limit` WQEs, as many as there is room for.
+    pub fn refill<H: Host>(&mut self, host: &mut H, limit: usize) {
+        let size = 1usize << self.shape.log_size;
+        let count = limit.min(size - self.posted());
+        for _ in 0..count {
+            let index = usize::from(self.pc) & (size - 1);
+            let mut wqe = vec![0u8; 1 << self.shape.log_stride];
+            for (n, segment) in wqe.chunks_mut(data::SIZE).enumerate() {
+                match (self.frames[index].get(n), self.shape.frags.get(n)) {
+                    (Some(address), Some(len)) => {
+                        data::byte_count.set(segment, *len as u64);
+                        data::lkey.set(segment, self.mkey.into());
+                        data::addr.set(segment, *address);
+                    }
+                    _ => data::lkey.set(segment, TERMINATE_SCATTER_LIST_LKEY.into()),
+                }
+            }
+            self.buffer.write(host, index << self.shape.log_stride, &wqe);
+            self.pc = self.pc.wrapping_add(1);
+        }
+        if count > 0 {
+            host.store_release_be32(self.record, self.pc.into());
+        }
+    }
+
+    /// The next completion.
+    ///
+    /// # Errors
+    /// A completion out of order, for a WQE that was not posted, or longer than its fragments.
+    pub fn poll<H: Host>(&mut self, host: &mut H) -> Result<Option<Arrival>> {
+        let Some(cqe) = self.cq.next(host) else { return Ok(None) };
+        self.cq.update(host);
+        let counter = mlx5_cqe64::wqe_counter.get(&cqe) as u16;
+        if self.posted() == 0 {
+            return Err(misbehaves!("a completion on RQ {:#x}, which has no WQE", self.number));
+        }
+        let mask = (1u16 << self.shape.log_size).wrapping_sub(1);
+        if counter & mask != self.cc & mask {
+            return Err(misbehaves!("completion of WQE {counter:#x}, {:#x} is next", self.cc));
+        }
+        let index = usize::from(self.cc & mask);
+        self.cc = self.cc.wrapping_add(1);
+        match CqeOpcode(mlx5_cqe64::opcode.get(&cqe) as u8) {
+            CqeOpcode::RESP_SEND => self.gather(host, index, &cqe).map(|frame| Some(Arrival::Frame(frame, cqe))),
+            CqeOpcode::RESP_ERR => Ok(Some(Arrival::Error(CqeSyndrome(mlx5_err_cqe::syndrome.get(&cqe) as u8)))),
+            other => Err(misbehaves!("completion {other} on the CQ of an RQ")),
+        }
+    }
+
+    fn gather<H: Host>(&self, host: &H, index: usize, cqe: &Cqe) -> Result<Vec<u8>> {
+        let len = mlx5_cqe64::byte_cnt.get(cqe) as usize;
+        let room: usize = self.shape.frags.iter().sum();
+        if len > room {
+            return Err(misbehaves!("a frame of {len} bytes in a WQE of {room}"));
+        }
+        let mut frame = vec![0; len];
+        let mut rest = &mut frame[..];
+        for (address, size) in self.frames[index].iter().zip(&self.shape.frags) {
+            let (now, after) = rest.split_at_mut(rest.len().min(*size));
+            host.mem_read(*address, now);
+            rest = after;
+        }
+        Ok(frame)
+    }
+
+    /// Gives the memory back.
+    pub fn free<H: Host>(self, host: &mut H) {
+        self.frames.into_iter().flatten().for_each(|address| host.dma_free(address));
+        host.dma_free(self.record);
+        self.buffer.free(host);
+        self.cq.free(host);
+    }
+}
