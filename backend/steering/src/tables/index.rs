@@ -216,3 +216,105 @@ impl Index {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::hash::{DefaultHasher, Hasher};
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// With a zero key, the standard library's default hasher is SipHash-1-3, too.
+    #[test]
+    fn the_hash_is_siphash_1_3() {
+        for len in 0..20u32 {
+            let dwords: Vec<u32> = (0..len).map(|n| n.wrapping_mul(0x0101_6b35)).collect();
+            let mut reference = DefaultHasher::new();
+            for dword in &dwords {
+                reference.write(&dword.to_le_bytes());
+            }
+            assert_eq!(HashKey([0, 0]).hash(dwords.iter().copied()), reference.finish());
+        }
+        assert_ne!(HashKey([0, 1]).hash([7].into_iter()), HashKey([1, 0]).hash([7].into_iter()));
+    }
+
+    #[derive(Debug, Clone)]
+    enum Step {
+        Insert { number: u32, hash: u32 },
+        Remove { pick: usize },
+        Burst { hash: u32, count: u32 },
+        Clear,
+    }
+
+    fn steps() -> impl Strategy<Value = Vec<Step>> {
+        // Few hashes, so that probes are long, collide and wrap around; bursts, so that tables grow while others move.
+        let hash = prop_oneof![0u32..4, (u32::MAX - 3)..=u32::MAX, any::<u32>()];
+        let step = prop_oneof![
+            6 => (0u32..1000, hash.clone()).prop_map(|(number, hash)| Step::Insert { number, hash }),
+            6 => any::<usize>().prop_map(|pick| Step::Remove { pick }),
+            2 => (hash, 1u32..40).prop_map(|(hash, count)| Step::Burst { hash, count }),
+            1 => Just(Step::Clear),
+        ];
+        proptest::collection::vec(step, 0..120)
+    }
+
+    #[derive(Default)]
+    struct Model {
+        index: Index,
+        numbers: BTreeMap<u32, u32>,
+    }
+
+    impl Model {
+        fn insert(&mut self, number: u32, hash: u32) {
+            if let std::collections::btree_map::Entry::Vacant(slot) = self.numbers.entry(number) {
+                slot.insert(hash);
+                self.index.insert(u64::from(hash), number);
+            }
+        }
+
+        fn remove(&mut self, number: u32) {
+            let hash = self.numbers.remove(&number).unwrap();
+            self.index.remove(u64::from(hash), number);
+        }
+
+        fn check(&self) -> Result<(), TestCaseError> {
+            for number in 0..1100 {
+                for hash in self.numbers.get(&number).copied().into_iter().chain([0, 1, u32::MAX]) {
+                    let found = self.index.find(u64::from(hash), |n| n == number);
+                    let expected = (self.numbers.get(&number) == Some(&hash)).then_some(number);
+                    prop_assert_eq!(found, expected);
+                }
+            }
+            Ok(())
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+        #[test]
+        fn the_index_holds_what_was_put_in_and_not_taken_out(steps in steps()) {
+            let mut model = Model::default();
+            for step in steps {
+                match step {
+                    Step::Insert { number, hash } => model.insert(number, hash),
+                    Step::Burst { hash, count } => {
+                        (0..count).for_each(|n| model.insert(1000 + n, hash.wrapping_add(n / 3)));
+                    }
+                    Step::Remove { pick } if !model.numbers.is_empty() => {
+                        let number = *model.numbers.keys().nth(pick % model.numbers.len()).unwrap();
+                        model.remove(number);
+                    }
+                    Step::Remove { .. } => {}
+                    Step::Clear => {
+                        for number in model.numbers.keys().copied().collect::<Vec<_>>() {
+                            model.remove(number);
+                        }
+                    }
+                }
+                model.check()?;
+            }
+        }
+    }
+}

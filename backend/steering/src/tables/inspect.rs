@@ -69,7 +69,7 @@ impl Steering {
 
 impl<'a> TableView<'a> {
     /// Its groups, by first index.
-    pub fn groups(&self) -> impl Iterator<Item = GroupView<'a>> + 'a {
+    pub fn groups(&self) -> impl Iterator<Item = GroupView<'a>> + use<'a> {
         let (steering, table) = (self.steering, self.table);
         table.groups.values().filter_map(move |id| {
             let group = steering.groups.get(id.number())?;
@@ -91,7 +91,7 @@ impl<'a> GroupView<'a> {
     }
 
     /// Its entries, by index.
-    pub fn entries(&self) -> impl Iterator<Item = EntryView<'a>> + 'a {
+    pub fn entries(&self) -> impl Iterator<Item = EntryView<'a>> + use<'a> {
         let (steering, group) = (self.steering, self.group);
         self.table.entries.range(self.start..=self.end).filter_map(move |(index, number)| {
             let entry = steering.entries.get(*number)?;

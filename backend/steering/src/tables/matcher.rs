@@ -69,6 +69,8 @@ pub(super) struct Matcher {
     pub(super) mask: Mask,
     /// First indexes of the groups.
     starts: BTreeSet<u32>,
+    /// The lowest of them: no entry of this matcher has a lower index.
+    first_start: u32,
     /// The entry of the lowest index for every value.
     index: Index,
     entries: usize,
@@ -79,22 +81,23 @@ pub(super) struct Matcher {
 impl Matcher {
     pub(super) fn new(mask: Mask, start: u32) -> Self {
         let starts = BTreeSet::from([start]);
-        Self { mask, starts, index: Index::default(), entries: 0, shadowed: BTreeMap::new() }
+        Self { mask, starts, first_start: start, index: Index::default(), entries: 0, shadowed: BTreeMap::new() }
     }
 
     pub(super) fn add_group(&mut self, start: u32) {
         self.starts.insert(start);
+        self.first_start = self.first_start.min(start);
     }
 
     /// Returns whether no group is left.
     pub(super) fn remove_group(&mut self, start: u32) -> bool {
         self.starts.remove(&start);
+        self.first_start = self.starts.first().copied().unwrap_or(u32::MAX);
         self.starts.is_empty()
     }
 
-    /// No entry of this matcher has a lower index.
     pub(super) fn first_start(&self) -> u32 {
-        self.starts.first().copied().unwrap_or(u32::MAX)
+        self.first_start
     }
 
     /// The entry of the lowest index that `packet` matches.
