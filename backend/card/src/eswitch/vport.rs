@@ -1,0 +1,238 @@
+//! A function's own vport: its NIC context (addresses, MTU, filters), state and counters.
+
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
+
+use mlx5emu_pci_model::DmaSpace;
+use mlx5emu_prm::layouts::{
+    mac_address_layout, modify_nic_vport_context_in, modify_nic_vport_field_select, modify_vport_state_in,
+    nic_vport_context, query_nic_vport_context_in, query_nic_vport_context_out, query_vnic_env_in,
+    query_vport_counter_in, query_vport_counter_out, query_vport_state_in, query_vport_state_out, traffic_counter,
+};
+use mlx5emu_prm::opcode::Status;
+
+use crate::card::Card;
+use crate::commands::queue::Call;
+use crate::error::{Done, Stop, Syndrome, bad_param, refuse};
+use crate::ethernet::{LOG_MAX_MC_LIST, LOG_MAX_UC_LIST, LOG_MAX_VLAN_LIST, Traffic};
+
+/// Bytes of an element of an address or VLAN list.
+const LIST_ELEMENT: usize = 8;
+/// `allowed_list_type`: unicast, multicast, VLAN.
+const LIST_TYPES: usize = 3;
+/// The longest list of each type.
+const LIST_LIMITS: [usize; LIST_TYPES] = [1 << LOG_MAX_UC_LIST, 1 << LOG_MAX_MC_LIST, 1 << LOG_MAX_VLAN_LIST];
+/// `state` and `admin_state` of a vport (`VPORT_STATE_*`).
+const STATE_DOWN: u64 = 0;
+const STATE_UP: u64 = 1;
+
+/// What a vport counts, by destination: unicast, multicast, broadcast.
+#[derive(Debug, Default)]
+pub struct VportCounters {
+    sent: [Traffic; 3],
+    received: [Traffic; 3],
+    /// Frames that no receive queue took: no rule, queue not ready, not an Ethernet frame.
+    pub dropped: AtomicU64,
+}
+
+fn class(frame: &[u8]) -> usize {
+    match frame.first() {
+        Some(b) if b & 1 == 0 => 0,
+        _ if frame.starts_with(&[0xff; 6]) => 2,
+        _ => 1,
+    }
+}
+
+impl VportCounters {
+    /// Counts a frame that the function sent.
+    pub fn sent(&self, frame: &[u8]) {
+        self.sent[class(frame)].count(frame.len());
+    }
+
+    /// Counts a frame that the function received.
+    pub fn received(&self, frame: &[u8]) {
+        self.received[class(frame)].count(frame.len());
+    }
+
+    /// Packets sent and received.
+    pub fn totals(&self) -> (u64, u64) {
+        let sum = |t: &[Traffic; 3]| t.iter().map(|c| c.packets.load(Relaxed)).sum();
+        (sum(&self.sent), sum(&self.received))
+    }
+}
+
+/// A vport.
+pub struct NicVport {
+    context: [u8; nic_vport_context::SIZE],
+    lists: [Vec<u8>; LIST_TYPES],
+    /// What it counts.
+    pub counters: VportCounters,
+}
+
+impl NicVport {
+    /// A vport whose permanent address is `mac`.
+    pub fn new(mac: [u8; 6], system_image_guid: u64) -> Self {
+        let mut context = [0u8; nic_vport_context::SIZE];
+        let mut guid = [0u8; 8];
+        // EUI-64 from the MAC: ff:fe in the middle, universal bit turned.
+        guid[..3].copy_from_slice(&mac[..3]);
+        guid[3..5].copy_from_slice(&[0xff, 0xfe]);
+        guid[5..].copy_from_slice(&mac[3..]);
+        guid[0] ^= 2;
+        let guid = u64::from_be_bytes(guid);
+        nic_vport_context::system_image_guid.set(&mut context, system_image_guid);
+        nic_vport_context::port_guid.set(&mut context, guid);
+        nic_vport_context::node_guid.set(&mut context, guid);
+        nic_vport_context::mtu.set(&mut context, 1500);
+        put_mac(nic_vport_context::permanent_address.of_mut(&mut context), mac);
+        Self { context, lists: Default::default(), counters: VportCounters::default() }
+    }
+
+    /// The address.
+    pub fn mac(&self) -> [u8; 6] {
+        let raw = nic_vport_context::permanent_address.of(&self.context);
+        let high = mac_address_layout::mac_addr_47_32.get(raw) as u16;
+        let low = mac_address_layout::mac_addr_31_0.get32(raw);
+        let mut mac = [0u8; 6];
+        mac[..2].copy_from_slice(&high.to_be_bytes());
+        mac[2..].copy_from_slice(&low.to_be_bytes());
+        mac
+    }
+}
+
+fn put_mac(raw: &mut [u8], mac: [u8; 6]) {
+    mac_address_layout::mac_addr_47_32.set(raw, u64::from(u16::from_be_bytes([mac[0], mac[1]])));
+    mac_address_layout::mac_addr_31_0.set(raw, u64::from(u32::from_be_bytes([mac[2], mac[3], mac[4], mac[5]])));
+}
+
+impl<M: DmaSpace + 'static> Card<M> {
+    fn own_vport(&self, other: bool) -> Result<(), Stop> {
+        if other {
+            return bad_param(Syndrome::WrongVport, "this function manages no other vport");
+        }
+        Ok(())
+    }
+
+    pub(crate) fn query_nic_vport_context(&mut self, call: &mut Call) -> Done {
+        use query_nic_vport_context_in as cmd;
+        self.own_vport(cmd::other_vport.is_set(call.input))?;
+        let vport = &self.functions[call.f].state.vport;
+        let kind = cmd::allowed_list_type.get(call.input) as usize;
+        let Some(list) = vport.lists.get(kind) else {
+            return bad_param(Syndrome::BadField, format!("allowed_list_type {kind}"));
+        };
+        let out = query_nic_vport_context_out::nic_vport_context.of_mut(call.output);
+        let n = out.len().min(nic_vport_context::SIZE);
+        out[..n].copy_from_slice(&vport.context[..n]);
+        let room = nic_vport_context::current_uc_mac_address.of_mut(out);
+        let bytes = list.len().min(room.len()) / LIST_ELEMENT * LIST_ELEMENT;
+        room[..bytes].copy_from_slice(&list[..bytes]);
+        nic_vport_context::allowed_list_type.set(out, kind as u64);
+        nic_vport_context::allowed_list_size.set(out, (bytes / LIST_ELEMENT) as u64);
+        Ok(())
+    }
+
+    pub(crate) fn modify_nic_vport_context(&mut self, call: &mut Call) -> Done {
+        use modify_nic_vport_context_in as cmd;
+        use modify_nic_vport_field_select as select;
+        self.own_vport(cmd::other_vport.is_set(call.input))?;
+        let (bits, new) = (cmd::field_select.of(call.input), cmd::nic_vport_context.of(call.input));
+        if select::roce_en.is_set(bits) && nic_vport_context::roce_en.is_set(new) {
+            return bad_param(Syndrome::BadCapability, "RoCE is not offered");
+        }
+        let list = select::addresses_list.is_set(bits).then(|| read_list(new)).transpose()?;
+        let vport = &mut self.functions[call.f].state.vport;
+        for (bit, fields) in [
+            (select::mtu, &[nic_vport_context::mtu][..]),
+            (select::min_inline, &[nic_vport_context::min_wqe_inline_mode]),
+            (select::node_guid, &[nic_vport_context::node_guid]),
+            (select::port_guid, &[nic_vport_context::port_guid]),
+            (
+                select::promisc,
+                &[nic_vport_context::promisc_uc, nic_vport_context::promisc_mc, nic_vport_context::promisc_all],
+            ),
+        ] {
+            if bit.is_set(bits) {
+                fields.iter().for_each(|f| f.set(&mut vport.context, f.get(new)));
+            }
+        }
+        if select::permanent_address.is_set(bits) {
+            let area = nic_vport_context::permanent_address;
+            area.of_mut(&mut vport.context).copy_from_slice(area.of(new));
+        }
+        if let Some((kind, list)) = list {
+            vport.lists[kind] = list;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn query_vport_state(&mut self, call: &mut Call) -> Done {
+        use query_vport_state_in as cmd;
+        self.own_vport(cmd::other_vport.is_set(call.input))?;
+        let port = self.ports.get(self.functions[call.f].port);
+        let state = |up: bool| if up { STATE_UP } else { STATE_DOWN };
+        call.reply(query_vport_state_out::state, state(port.is_some_and(|p| p.link)));
+        call.reply(query_vport_state_out::admin_state, state(port.is_some_and(|p| p.admin_up)));
+        Ok(())
+    }
+
+    pub(crate) fn modify_vport_state(&mut self, call: &mut Call) -> Done {
+        use modify_vport_state_in as cmd;
+        self.own_vport(cmd::other_vport.is_set(call.input))?;
+        let up = match cmd::admin_state.get(call.input) {
+            0 => false,
+            1 => true,
+            other => return bad_param(Syndrome::BadField, format!("admin_state {other}")),
+        };
+        let (port, now) = (self.functions[call.f].port, call.now);
+        self.set_port_admin(port, up, now);
+        Ok(())
+    }
+
+    pub(crate) fn query_vport_counter(&mut self, call: &mut Call) -> Done {
+        use query_vport_counter_in as cmd;
+        use query_vport_counter_out as out;
+        self.own_vport(cmd::other_vport.is_set(call.input))?;
+        if cmd::clear.is_set(call.input) {
+            return refuse(Status::BAD_PARAM, Syndrome::BadField, "vport counters can't be cleared");
+        }
+        let counters = &self.functions[call.f].state.vport.counters;
+        let [tx_uc, tx_mc, tx_bc] = &counters.sent;
+        let [rx_uc, rx_mc, rx_bc] = &counters.received;
+        for (area, traffic) in [
+            (out::transmitted_eth_unicast, tx_uc),
+            (out::transmitted_eth_multicast, tx_mc),
+            (out::transmitted_eth_broadcast, tx_bc),
+            (out::received_eth_unicast, rx_uc),
+            (out::received_eth_multicast, rx_mc),
+            (out::received_eth_broadcast, rx_bc),
+        ] {
+            let (packets, octets) = traffic.read();
+            let raw = area.of_mut(call.output);
+            traffic_counter::packets.set(raw, packets);
+            traffic_counter::octets.set(raw, octets);
+        }
+        Ok(())
+    }
+
+    /// Nothing that these statistics count is kept (no capability of theirs is set): all zero.
+    pub(crate) fn query_vnic_env(&mut self, call: &mut Call) -> Done {
+        self.own_vport(query_vnic_env_in::other_vport.is_set(call.input))
+    }
+}
+
+fn read_list(new: &[u8]) -> Result<(usize, Vec<u8>), Stop> {
+    let kind = nic_vport_context::allowed_list_type.get(new) as usize;
+    let count = nic_vport_context::allowed_list_size.get(new) as usize;
+    let raw = nic_vport_context::current_uc_mac_address.of(new);
+    match LIST_LIMITS.get(kind) {
+        None => bad_param(Syndrome::BadField, format!("allowed_list_type {kind}")),
+        Some(limit) if count > *limit => {
+            bad_param(Syndrome::BadField, format!("a list of {count} entries, {limit} are possible"))
+        }
+        Some(_) => match raw.get(..count * LIST_ELEMENT) {
+            Some(list) => Ok((kind, list.to_vec())),
+            None => bad_param(Syndrome::BadField, format!("{count} entries announced, fewer given")),
+        },
+    }
+}

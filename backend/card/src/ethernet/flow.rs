@@ -1,0 +1,271 @@
+//! Flow steering commands: tables, groups, entries and roots of the receive side.
+
+use mlx5emu_pci_model::DmaSpace;
+use mlx5emu_prm::layouts::{
+    create_flow_group_in, create_flow_group_out, create_flow_table_in, create_flow_table_out, delete_fte_in,
+    dest_format_struct, destroy_flow_group_in, destroy_flow_table_in, flow_context, flow_table_context,
+    modify_flow_table_in, query_flow_group_in, query_flow_group_out, query_flow_table_in, query_flow_table_out,
+    query_fte_in, query_fte_out, set_flow_table_root_in, set_fte_in,
+};
+use mlx5emu_prm::opcode::Status;
+use mlx5emu_steering::key::{MatchCriteria, MatchParam};
+use mlx5emu_steering::tables::{
+    Actions, Destination, Error, FlowContext, GroupId, GroupSpec, Miss, ModifyMask, Namespace, RawDestination,
+    Steering, TableId, TableSpec, TableType,
+};
+
+use crate::card::Card;
+use crate::commands::queue::Call;
+use crate::error::{Done, Refusal, Stop, Syndrome, bad_param, refuse};
+
+/// op_mod of SET_FLOW_TABLE_ROOT: 0 connects a table, 1 disconnects.
+const ROOT_DISCONNECT: u16 = 1;
+/// op_mod of SET_FTE: 0 adds an entry, 1 modifies one.
+const FTE_MODIFY: u16 = 1;
+/// Bit of `modify_field_select` of MODIFY_FLOW_TABLE: the miss table.
+const MODIFY_MISS: u32 = 1;
+/// Actions that a receive table takes.
+const ACTIONS: u32 = Actions::ALLOW | Actions::DROP | Actions::FWD_DEST;
+
+impl From<Error> for Stop {
+    fn from(error: Error) -> Self {
+        use mlx5emu_steering::tables::Status as S;
+        let status = match error.status() {
+            S::BadParam => Status::BAD_PARAM,
+            S::BadResource => Status::BAD_RESOURCE,
+            S::ResourceBusy => Status::RESOURCE_BUSY,
+            S::ExceedLimit => Status::EXCEED_LIM,
+            S::BadResourceState => Status::BAD_RES_STATE,
+            S::BadIndex => Status::BAD_INDEX,
+            S::NoResources => Status::NO_RESOURCES,
+        };
+        Self::Refused(Refusal { status, syndrome: Syndrome::BadSteering, why: error.to_string().into() })
+    }
+}
+
+/// The receive tables of the function itself: the only ones that are offered so far.
+fn namespace(other_vport: bool, table_type: u32) -> Result<Namespace, Stop> {
+    if other_vport {
+        return bad_param(Syndrome::WrongVport, "this function manages no other vport");
+    }
+    let kind = TableType::from_raw(table_type as u8)?;
+    if kind != TableType::NicRx {
+        return bad_param(Syndrome::BadTableType, format!("tables of type {kind:?} are not offered"));
+    }
+    Ok(Namespace::new(kind, 0))
+}
+
+/// Reads the namespace of a command whose layout has `other_vport` and `table_type`.
+macro_rules! namespace_of {
+    ($call:expr, $cmd:ident) => {
+        namespace($cmd::other_vport.is_set($call.input), $call.get($cmd::table_type))?
+    };
+}
+
+fn miss(context: &[u8]) -> Result<Miss, Stop> {
+    match flow_table_context::table_miss_action.get(context) {
+        0 => Ok(Miss::Default),
+        1 => Ok(Miss::Table(TableId(flow_table_context::table_miss_id.get32(context)))),
+        other => bad_param(Syndrome::BadField, format!("table_miss_action {other}")),
+    }
+}
+
+impl<M: DmaSpace + 'static> Card<M> {
+    fn steering(&mut self, call: &Call) -> &mut Steering {
+        &mut self.functions[call.f].state.ethernet.steering
+    }
+
+    pub(crate) fn create_flow_table(&mut self, call: &mut Call) -> Done {
+        use create_flow_table_in as cmd;
+        use flow_table_context as ctx;
+        let namespace = namespace_of!(call, cmd);
+        let context = cmd::flow_table_context.of(call.input);
+        if [ctx::reformat_en, ctx::decap_en, ctx::sw_owner, ctx::termination_table].iter().any(|f| f.is_set(context)) {
+            return bad_param(Syndrome::BadCapability, "reformat, decap, software-owned and termination tables");
+        }
+        let (level, log_size) = (ctx::level.get(context) as u8, ctx::log_size.get(context) as u8);
+        let spec = TableSpec { miss: miss(context)?, ..TableSpec::new(namespace, level, log_size) };
+        let id = self.steering(call).create_table(&spec)?;
+        call.reply(create_flow_table_out::table_id, id.0);
+        Ok(())
+    }
+
+    pub(crate) fn destroy_flow_table(&mut self, call: &mut Call) -> Done {
+        use destroy_flow_table_in as cmd;
+        let (namespace, table) = (namespace_of!(call, cmd), TableId(call.get(cmd::table_id)));
+        Ok(self.steering(call).destroy_table(namespace, table)?)
+    }
+
+    pub(crate) fn modify_flow_table(&mut self, call: &mut Call) -> Done {
+        use modify_flow_table_in as cmd;
+        let (namespace, table) = (namespace_of!(call, cmd), TableId(call.get(cmd::table_id)));
+        let select = call.get(cmd::modify_field_select);
+        if select & !MODIFY_MISS != 0 {
+            return bad_param(Syndrome::BadField, format!("modify_field_select {select:#x}"));
+        }
+        if select & MODIFY_MISS != 0 {
+            let miss = miss(cmd::flow_table_context.of(call.input))?;
+            self.steering(call).modify_table_miss(namespace, table, miss)?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn query_flow_table(&mut self, call: &mut Call) -> Done {
+        use query_flow_table_in as cmd;
+        let (namespace, table) = (namespace(false, call.get(cmd::table_type))?, TableId(call.get(cmd::table_id)));
+        let spec = self.steering(call).query_table(namespace, table)?;
+        let context = query_flow_table_out::flow_table_context.of_mut(call.output);
+        flow_table_context::level.set(context, u64::from(spec.level));
+        flow_table_context::log_size.set(context, u64::from(spec.log_size));
+        if let Miss::Table(id) = spec.miss {
+            flow_table_context::table_miss_action.set(context, 1);
+            flow_table_context::table_miss_id.set(context, u64::from(id.0));
+        }
+        Ok(())
+    }
+
+    pub(crate) fn set_flow_table_root(&mut self, call: &mut Call) -> Done {
+        use set_flow_table_root_in as cmd;
+        let (namespace, table) = (namespace_of!(call, cmd), TableId(call.get(cmd::table_id)));
+        match call.op_mod() {
+            0 => Ok(self.steering(call).set_root(namespace, table)?),
+            ROOT_DISCONNECT => {
+                self.steering(call).disconnect_root(namespace);
+                Ok(())
+            }
+            other => refuse(Status::BAD_PARAM, Syndrome::UnknownOpMod, format!("op_mod {other}")),
+        }
+    }
+
+    pub(crate) fn create_flow_group(&mut self, call: &mut Call) -> Done {
+        use create_flow_group_in as cmd;
+        let (namespace, table) = (namespace_of!(call, cmd), TableId(call.get(cmd::table_id)));
+        if cmd::group_type.is_set(call.input) {
+            return bad_param(Syndrome::BadCapability, "groups of hash-split type are not offered");
+        }
+        let spec = GroupSpec {
+            start: call.get(cmd::start_flow_index),
+            end: call.get(cmd::end_flow_index),
+            criteria: MatchCriteria(cmd::match_criteria_enable.get(call.input) as u8),
+            mask: MatchParam::from_be_bytes(cmd::match_criteria.of(call.input)),
+        };
+        let id = self.steering(call).create_group(namespace, table, &spec)?;
+        call.reply(create_flow_group_out::group_id, id.0);
+        Ok(())
+    }
+
+    pub(crate) fn destroy_flow_group(&mut self, call: &mut Call) -> Done {
+        use destroy_flow_group_in as cmd;
+        let (namespace, table) = (namespace_of!(call, cmd), TableId(call.get(cmd::table_id)));
+        let group = GroupId(call.get(cmd::group_id));
+        Ok(self.steering(call).destroy_group(namespace, table, group)?)
+    }
+
+    pub(crate) fn query_flow_group(&mut self, call: &mut Call) -> Done {
+        use query_flow_group_in as cmd;
+        use query_flow_group_out as out;
+        let (namespace, table) = (namespace(false, call.get(cmd::table_type))?, TableId(call.get(cmd::table_id)));
+        let group = GroupId(call.get(cmd::group_id));
+        let spec = self.steering(call).query_group(namespace, table, group)?;
+        call.reply(out::start_flow_index, spec.start);
+        call.reply(out::end_flow_index, spec.end);
+        call.reply(out::match_criteria_enable, spec.criteria.0);
+        out::match_criteria.of_mut(call.output).copy_from_slice(&spec.mask.to_be_bytes());
+        Ok(())
+    }
+
+    pub(crate) fn set_flow_table_entry(&mut self, call: &mut Call) -> Done {
+        use set_fte_in as cmd;
+        let (namespace, table) = (namespace_of!(call, cmd), TableId(call.get(cmd::table_id)));
+        if cmd::ignore_flow_level.is_set(call.input) {
+            return bad_param(Syndrome::BadCapability, "ignore_flow_level is not offered");
+        }
+        let index = call.get(cmd::flow_index);
+        let context = read_flow_context(cmd::flow_context.of(call.input))?;
+        self.check_tirs(call, &context)?;
+        match call.op_mod() {
+            0 => Ok(self.steering(call).set_entry(namespace, table, index, &context)?),
+            FTE_MODIFY => {
+                let mask = ModifyMask(cmd::modify_enable_mask.get(call.input) as u8);
+                Ok(self.steering(call).modify_entry(namespace, table, index, mask, &context)?)
+            }
+            other => refuse(Status::BAD_PARAM, Syndrome::UnknownOpMod, format!("op_mod {other}")),
+        }
+    }
+
+    /// Destinations that are TIRs must exist when an entry names them.
+    fn check_tirs(&self, call: &Call, context: &FlowContext) -> Done {
+        for destination in &context.destinations {
+            if let Destination::Tir(tirn) = destination {
+                self.functions[call.f].state.ethernet.tirs.get(*tirn)?;
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn delete_flow_table_entry(&mut self, call: &mut Call) -> Done {
+        use delete_fte_in as cmd;
+        let (namespace, table) = (namespace_of!(call, cmd), TableId(call.get(cmd::table_id)));
+        let index = call.get(cmd::flow_index);
+        Ok(self.steering(call).delete_entry(namespace, table, index)?)
+    }
+
+    pub(crate) fn query_flow_table_entry(&mut self, call: &mut Call) -> Done {
+        use query_fte_in as cmd;
+        let (namespace, table) = (namespace(false, call.get(cmd::table_type))?, TableId(call.get(cmd::table_id)));
+        let index = call.get(cmd::flow_index);
+        let entry = self.steering(call).query_entry(namespace, table, index)?;
+        let out = query_fte_out::flow_context.of_mut(call.output);
+        flow_context::group_id.set(out, u64::from(entry.group.0));
+        flow_context::flow_tag.set(out, u64::from(entry.flow_tag));
+        flow_context::action.set(out, u64::from(entry.action.0));
+        flow_context::match_value.of_mut(out).copy_from_slice(&entry.value.to_be_bytes());
+        flow_context::destination_list_size.set(out, entry.destinations.len() as u64);
+        for (n, destination) in entry.destinations.iter().enumerate() {
+            let at = flow_context::destination.offset + n * dest_format_struct::SIZE;
+            let Some(raw) = out.get_mut(at..at + dest_format_struct::SIZE) else { break };
+            let (kind, id) = match destination {
+                Destination::Tir(id) => (Destination::TIR, *id),
+                Destination::Table(id) => (Destination::FLOW_TABLE, id.0),
+                _ => continue,
+            };
+            dest_format_struct::destination_type.set(raw, u64::from(kind));
+            dest_format_struct::destination_id.set(raw, u64::from(id));
+        }
+        Ok(())
+    }
+}
+
+fn read_flow_context(raw: &[u8]) -> Result<FlowContext, Stop> {
+    let action = flow_context::action.get32(raw);
+    if action & !ACTIONS != 0 {
+        return bad_param(Syndrome::BadCapability, format!("actions {:#x} are not offered", action & !ACTIONS));
+    }
+    if flow_context::extended_destination.is_set(raw) {
+        return bad_param(Syndrome::BadCapability, "extended destinations are not offered");
+    }
+    let value = MatchParam::from_be_bytes(flow_context::match_value.of(raw));
+    let mut context = FlowContext::new(GroupId(flow_context::group_id.get32(raw)), value, action);
+    context.flow_tag = flow_context::flow_tag.get32(raw);
+    let count = flow_context::destination_list_size.get(raw) as usize;
+    let list = flow_context::destination.of(raw);
+    if count > list.len() / dest_format_struct::SIZE {
+        return bad_param(Syndrome::BadField, format!("{count} destinations announced, fewer given"));
+    }
+    for entry in list.chunks_exact(dest_format_struct::SIZE).take(count) {
+        use dest_format_struct as dest;
+        let owned = dest::destination_eswitch_owner_vhca_id_valid.is_set(entry);
+        let destination = Destination::from_raw(&RawDestination {
+            destination_type: dest::destination_type.get(entry) as u8,
+            destination_id: dest::destination_id.get32(entry),
+            vhca_id: owned.then(|| dest::destination_eswitch_owner_vhca_id.get(entry) as u16),
+            table_type: dest::destination_table_type.get(entry) as u8,
+            packet_reformat: dest::packet_reformat.is_set(entry),
+        })?;
+        if !matches!(destination, Destination::Tir(_) | Destination::Table(_)) {
+            return bad_param(Syndrome::BadCapability, format!("destination {destination:?} is not offered here"));
+        }
+        context.destinations.push(destination);
+    }
+    Ok(context)
+}

@@ -1,0 +1,161 @@
+//! The Ethernet side of a function: send and receive queues, TIS, TIR, RQT, queue counters, flow tables; and the ports.
+//!
+//! A packet's way: [`send`] → [`port`] → [`receive`].
+
+pub mod flow;
+pub mod objects;
+pub mod port;
+pub mod receive;
+pub mod registers;
+pub mod rq;
+pub mod segment;
+pub mod send;
+pub mod sq;
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use mlx5emu_steering::tables::{HashKey, Limits, Steering};
+use parking_lot::Mutex;
+
+use crate::table::Table;
+use objects::{Rqt, Tir, Tis};
+use rq::Rq;
+use sq::Sq;
+
+/// log2 of the send and receive queues of a function together: `log_max_sq`, `log_max_rq`, `log_max_qp`.
+pub const LOG_MAX_QUEUES: u32 = 14;
+/// log2 of the TIRs: `log_max_tir`.
+pub const LOG_MAX_TIR: u32 = 12;
+/// log2 of the TISs: `log_max_tis`.
+pub const LOG_MAX_TIS: u32 = 10;
+/// log2 of the RQTs: `log_max_rqt`.
+pub const LOG_MAX_RQT: u32 = 10;
+/// log2 of an RQT's entries: `log_max_rqt_size`.
+pub const LOG_MAX_RQT_SIZE: u32 = 11;
+/// log2 of a work queue's entries: `log_max_wq_sz`.
+pub const LOG_MAX_WQ_SIZE: u32 = 15;
+/// log2 of the stride of a receive queue: `log_max_stride_sz_rq`.
+pub const LOG_MAX_RQ_STRIDE: u32 = 10;
+/// A basic block of a send queue: 64 bytes.
+pub const WQEBB: usize = 64;
+/// The longest send WQE: `max_wqe_sz_sq`.
+pub const MAX_WQE_BYTES: usize = 1024;
+/// The longest receive WQE: `max_wqe_sz_rq`.
+pub const MAX_RQ_WQE_BYTES: usize = 1 << LOG_MAX_RQ_STRIDE;
+/// log2 of the longest message that is segmented: `max_lso_cap`.
+pub const LOG_MAX_LSO: u32 = 18;
+/// Queue counter sets: their number is 8 bits wide.
+pub const MAX_Q_COUNTERS: u32 = 255;
+/// log2 of the addresses and VLANs in a vport's lists.
+pub const LOG_MAX_UC_LIST: u32 = 7;
+/// log2 of the multicast addresses in a vport's list.
+pub const LOG_MAX_MC_LIST: u32 = 11;
+/// log2 of the VLANs in a vport's list.
+pub const LOG_MAX_VLAN_LIST: u32 = 12;
+/// Levels of receive tables: the driver needs 61 of them.
+pub const MAX_FT_LEVEL: u32 = 64;
+/// log2 of a table's entries: tables are sparse, this is the largest pool that the driver takes from.
+pub const LOG_MAX_FT_SIZE: u32 = 22;
+/// log2 of the flow tables.
+pub const LOG_MAX_FT_NUM: u32 = 12;
+/// log2 of the flow entries.
+pub const LOG_MAX_FLOW: u32 = 20;
+/// log2 of the destinations of an entry.
+pub const LOG_MAX_DESTINATION: u32 = 5;
+/// First number of a queue: SQs, RQs and (later) QPs share the numbers.
+const FIRST_QUEUE: u32 = 0x40;
+
+/// A work queue: send and receive queues share one number space.
+#[allow(clippy::large_enum_variant, reason = "almost all queues are one of the two, and they are boxed nowhere else")]
+pub enum Queue {
+    /// Send queue.
+    Send(Sq),
+    /// Receive queue.
+    Receive(Rq),
+}
+
+/// A set of queue counters.
+#[derive(Debug, Default)]
+pub struct QCounters {
+    /// Packets dropped because no receive WQE was posted.
+    pub out_of_buffer: AtomicU64,
+}
+
+/// Packets and octets.
+#[derive(Debug, Default)]
+pub struct Traffic {
+    /// Packets.
+    pub packets: AtomicU64,
+    /// Octets, without FCS.
+    pub octets: AtomicU64,
+}
+
+impl Traffic {
+    /// Counts a frame.
+    pub fn count(&self, octets: usize) {
+        self.packets.fetch_add(1, Relaxed);
+        self.octets.fetch_add(octets as u64, Relaxed);
+    }
+
+    /// Packets and octets so far.
+    pub fn read(&self) -> (u64, u64) {
+        (self.packets.load(Relaxed), self.octets.load(Relaxed))
+    }
+}
+
+/// The Ethernet objects of a function.
+pub struct Ethernet {
+    /// Send and receive queues.
+    pub queues: Table<Queue>,
+    /// Transport interface sends.
+    pub tis: Table<Tis>,
+    /// Transport interface receives.
+    pub tirs: Table<Tir>,
+    /// Receive queue tables.
+    pub rqts: Table<Rqt>,
+    /// Queue counter sets.
+    pub counters: Table<QCounters>,
+    /// Flow tables.
+    pub steering: Steering,
+    /// Send queues to serve, in turn.
+    pub(crate) turn: Mutex<VecDeque<u32>>,
+    /// Frames whose delivery waits for memory that only messages reach.
+    pub(crate) backlog: Mutex<VecDeque<Box<[u8]>>>,
+}
+
+impl Ethernet {
+    /// Nothing yet. `hash_key` keys the flow tables' hashes.
+    pub fn new(hash_key: (u64, u64)) -> Self {
+        let limits = Limits {
+            tables: 1 << LOG_MAX_FT_NUM,
+            entries: 1 << LOG_MAX_FLOW,
+            destinations_per_entry: 1 << LOG_MAX_DESTINATION,
+            log_table_size: LOG_MAX_FT_SIZE as u8,
+            level: MAX_FT_LEVEL as u8,
+            ..Limits::default()
+        };
+        Self {
+            queues: Table::new("queue", FIRST_QUEUE, 1 << LOG_MAX_QUEUES),
+            tis: Table::new("TIS", 1, 1 << LOG_MAX_TIS),
+            tirs: Table::new("TIR", 1, 1 << LOG_MAX_TIR),
+            rqts: Table::new("RQT", 1, 1 << LOG_MAX_RQT),
+            counters: Table::new("queue counter set", 1, MAX_Q_COUNTERS),
+            steering: Steering::new(HashKey([hash_key.0, hash_key.1]), limits),
+            turn: Mutex::default(),
+            backlog: Mutex::default(),
+        }
+    }
+
+    /// Kinds of objects with their number.
+    pub fn live_objects(&self) -> Vec<(&'static str, u32)> {
+        vec![
+            ("queue", self.queues.len()),
+            ("TIS", self.tis.len()),
+            ("TIR", self.tirs.len()),
+            ("RQT", self.rqts.len()),
+            ("queue counter set", self.counters.len()),
+            ("flow table", self.steering.counts().tables as u32),
+        ]
+    }
+}

@@ -1,0 +1,168 @@
+//! The ports: administrative and link state, MTU, counters, and the way of a frame over the wire.
+
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
+
+use mlx5emu_pci_model::DmaSpace;
+use mlx5emu_prm::event::PortChange;
+
+use super::Traffic;
+use crate::card::{Card, FunctionIndex, PortSetup};
+
+/// The largest MTU of a port (`max_mtu` of PMTU): Ethernet header, VLAN tag and FCS included, as the register counts.
+pub const MAX_MTU: u16 = 9978;
+/// The MTU after power-on: 1500 bytes of payload, with header, VLAN tag and FCS.
+const DEFAULT_MTU: u16 = 1522;
+/// Length of the frame check sequence, which MTU counts and frames here don't have.
+const FCS: usize = 4;
+/// `eth_proto` bits (`MLX5E_*` link modes) that a port has: 10GBASE-CR 12, 25GBASE-CR 27, 40GBASE-CR4 6, 50GBASE-CR2 30,
+/// 100GBASE-CR4 20.
+pub const LINK_MODES: u32 = 1 << 12 | 1 << 27 | 1 << 6 | 1 << 30 | 1 << 20;
+/// The link modes of [`LINK_MODES`] from the fastest to the slowest.
+const BY_SPEED: [u32; 5] = [20, 30, 6, 27, 12];
+
+/// What a port counts.
+#[derive(Debug, Default)]
+pub struct PortCounters {
+    /// Frames sent to the wire.
+    pub sent: Traffic,
+    /// Frames that came from the wire.
+    pub received: Traffic,
+    /// Frames that came and were longer than the MTU.
+    pub too_long: AtomicU64,
+    /// Frames sent while the link was down.
+    pub lost: AtomicU64,
+    /// Multicast frames sent and received, broadcast frames sent and received.
+    pub groups: [AtomicU64; 4],
+}
+
+impl PortCounters {
+    fn count(&self, frame: &[u8], sent: bool) {
+        let traffic = if sent { &self.sent } else { &self.received };
+        traffic.count(frame.len());
+        if frame.first().is_some_and(|b| b & 1 == 1) {
+            let broadcast = frame.starts_with(&[0xff; 6]);
+            self.groups[usize::from(broadcast) * 2 + usize::from(!sent)].fetch_add(1, Relaxed);
+        }
+    }
+}
+
+/// One port.
+pub struct Port {
+    /// Administrative state (PAOS).
+    pub admin_up: bool,
+    /// Link modes asked for (PTYS).
+    pub admin_modes: u32,
+    /// MTU asked for (PMTU).
+    pub mtu: u16,
+    /// The port at the other end of the wire.
+    pub peer: Option<usize>,
+    /// Whether the link is up.
+    pub link: bool,
+    /// What it counts.
+    pub counters: PortCounters,
+}
+
+impl Port {
+    pub(crate) fn new(setup: &PortSetup) -> Self {
+        Self {
+            admin_up: false,
+            admin_modes: LINK_MODES,
+            mtu: DEFAULT_MTU,
+            peer: setup.peer,
+            link: false,
+            counters: PortCounters::default(),
+        }
+    }
+}
+
+/// The link mode that two ends agree on: the fastest that both want.
+pub(crate) fn common_mode(a: u32, b: u32) -> Option<u32> {
+    BY_SPEED.into_iter().find(|bit| (a & b) >> bit & 1 == 1)
+}
+
+impl<M: DmaSpace + 'static> Card<M> {
+    /// Sets a port's administrative state; links at both ends follow, and their functions are told.
+    pub(crate) fn set_port_admin(&mut self, port: usize, up: bool, now: u64) {
+        if let Some(p) = self.ports.get_mut(port)
+            && p.admin_up != up
+        {
+            p.admin_up = up;
+            self.update_link(port, now);
+        }
+    }
+
+    /// Recomputes the link of `port` and of its peer.
+    pub(crate) fn update_link(&mut self, port: usize, _now: u64) {
+        let peer = self.ports.get(port).and_then(|p| p.peer);
+        for end in [Some(port), peer.filter(|p| *p != port)].into_iter().flatten() {
+            let up = self.link_should_be(end);
+            let Some(p) = self.ports.get_mut(end) else { continue };
+            if p.link == up {
+                continue;
+            }
+            p.link = up;
+            log::debug!("port {end}: link {}", if up { "up" } else { "down" });
+            let sub_type = if up { PortChange::ACTIVE } else { PortChange::DOWN };
+            for f in 0..self.functions.len() {
+                if self.functions[f].port == end {
+                    self.post_port_change(f, sub_type.0);
+                }
+            }
+        }
+    }
+
+    fn link_should_be(&self, port: usize) -> bool {
+        let Some(this) = self.ports.get(port) else { return false };
+        let Some(other) = this.peer.and_then(|p| self.ports.get(p)) else { return false };
+        this.admin_up && other.admin_up && common_mode(this.admin_modes, other.admin_modes).is_some()
+    }
+
+    /// The link mode that a port runs at, as a bit of `eth_proto`; 0 when the link is down.
+    pub(crate) fn link_mode(&self, port: usize) -> u32 {
+        let Some(this) = self.ports.get(port).filter(|p| p.link) else { return 0 };
+        let Some(other) = this.peer.and_then(|p| self.ports.get(p)) else { return 0 };
+        common_mode(this.admin_modes, other.admin_modes).map_or(0, |bit| 1 << bit)
+    }
+
+    /// A function sends a frame: to its port, over the wire, to the functions at the other end. Functions that had to put
+    /// the frame aside are added to `wake`.
+    pub(crate) fn transmit(&self, f: FunctionIndex, frame: &[u8], now: u64, wake: &mut Vec<FunctionIndex>) {
+        let Some(function) = self.functions.get(f) else { return };
+        function.state.vport.counters.sent(frame);
+        let Some(port) = self.ports.get(function.port) else { return };
+        let Some(peer) = port.peer.filter(|_| port.link) else {
+            port.counters.lost.fetch_add(1, Relaxed);
+            return;
+        };
+        port.counters.count(frame, true);
+        self.arrive(peer, frame, now, wake);
+    }
+
+    /// A frame comes from the wire.
+    fn arrive(&self, port: usize, frame: &[u8], now: u64, wake: &mut Vec<FunctionIndex>) {
+        let Some(p) = self.ports.get(port).filter(|p| p.link) else { return };
+        p.counters.count(frame, false);
+        if frame.len() + FCS > usize::from(p.mtu) {
+            p.counters.too_long.fetch_add(1, Relaxed);
+            return;
+        }
+        for function in self.functions.iter().filter(|f| f.port == port) {
+            if function.receive(frame, now) {
+                wake.push(function.index);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_ends_take_the_fastest_mode_that_both_want() {
+        assert_eq!(common_mode(LINK_MODES, LINK_MODES), Some(20));
+        assert_eq!(common_mode(LINK_MODES, 1 << 27), Some(27));
+        assert_eq!(common_mode(1 << 27, 1 << 12), None);
+    }
+}

@@ -1,0 +1,180 @@
+//! Receive queues: CREATE_RQ, MODIFY_RQ, DESTROY_RQ, QUERY_RQ.
+
+use mlx5emu_pci_model::DmaSpace;
+use mlx5emu_prm::layouts::{
+    create_rq_in, create_rq_out, destroy_rq_in, modify_rq_in, query_rq_in, query_rq_out, rqc, wq,
+};
+use parking_lot::Mutex;
+
+use super::sq::WqState;
+use super::{LOG_MAX_RQ_STRIDE, LOG_MAX_WQ_SIZE, Queue};
+use crate::card::Card;
+use crate::commands::queue::Call;
+use crate::error::{Done, Syndrome, bad_param, no_such};
+use crate::queues::buffer::QueueBuffer;
+
+/// `wq_type` cyclic (`MLX5_WQ_TYPE_CYCLIC`).
+const WQ_TYPE_CYCLIC: u64 = 1;
+/// `mem_rq_type` inline (`MLX5_RQC_MEM_RQ_TYPE_MEMORY_RQ_INLINE`).
+const MEMORY_RQ_INLINE: u64 = 0;
+/// Bits of MODIFY_RQ's `modify_bitmask` (`MLX5_MODIFY_RQ_IN_MODIFY_BITMASK_*`).
+const MODIFY_VSD: u64 = 1 << 1;
+const MODIFY_SCATTER_FCS: u64 = 1 << 2;
+const MODIFY_COUNTER_SET: u64 = 1 << 3;
+
+/// What moves in a receive queue.
+#[derive(Debug)]
+pub struct RqMoving {
+    /// Its state.
+    pub state: WqState,
+    /// The next WQE to fill, modulo 65536.
+    pub head: u16,
+    /// Packets received.
+    pub received: u64,
+    /// Packets dropped for want of a WQE.
+    pub out_of_buffer: u64,
+}
+
+/// A receive queue.
+pub struct Rq {
+    /// Completion queue.
+    pub cqn: u32,
+    /// Protection domain.
+    pub pd: u32,
+    /// log2 of its WQEs.
+    pub log_size: u32,
+    /// log2 of a WQE's bytes.
+    pub log_stride: u32,
+    /// VLAN tags are taken out and reported in the CQE.
+    pub strip_vlan: bool,
+    /// Queue counter set; 0: none.
+    pub counter_set: u32,
+    /// Its memory.
+    pub buffer: QueueBuffer,
+    /// Address of the doorbell record.
+    pub doorbell: u64,
+    /// What moves.
+    pub moving: Mutex<RqMoving>,
+    context: [u8; rqc::SIZE],
+}
+
+impl<M: DmaSpace + 'static> Card<M> {
+    pub(crate) fn create_rq(&mut self, call: &mut Call) -> Done {
+        let context = create_rq_in::ctx.of(call.input);
+        let queue = rqc::wq.of(context);
+        if rqc::mem_rq_type.get(context) != MEMORY_RQ_INLINE || wq::wq_type.get(queue) != WQ_TYPE_CYCLIC {
+            return bad_param(Syndrome::BadCapability, "only cyclic receive queues with their own memory are offered");
+        }
+        if rqc::hairpin.is_set(context) || rqc::scatter_fcs.is_set(context) || rqc::delay_drop_en.is_set(context) {
+            return bad_param(Syndrome::BadCapability, "hairpin, FCS scatter and delayed drop are not offered");
+        }
+        if wq::wq_umem_valid.is_set(queue) || wq::dbr_umem_valid.is_set(queue) || wq::shampo_enable.is_set(queue) {
+            return bad_param(Syndrome::BadCapability, "umems and SHAMPO are not offered");
+        }
+        let (log_size, log_stride) = (wq::log_wq_sz.get32(queue), wq::log_wq_stride.get32(queue));
+        if log_size > LOG_MAX_WQ_SIZE || !(4..=LOG_MAX_RQ_STRIDE).contains(&log_stride) {
+            return bad_param(Syndrome::BadGeometry, format!("2^{log_size} WQEs of 2^{log_stride} bytes"));
+        }
+        let buffer = QueueBuffer::new(
+            wq::pas.of(queue),
+            12 + wq::log_wq_pg_sz.get32(queue),
+            wq::page_offset.get(queue) * 64,
+            1u64 << (log_size + log_stride),
+        )?;
+        let (cqn, pd) = (rqc::cqn.get32(context), wq::pd.get32(queue));
+        let counter_set = rqc::counter_set_id.get32(context);
+        let state = &mut self.functions[call.f].state;
+        state.queues.cqs.get(cqn)?;
+        state.memory.pds.get(pd)?;
+        if counter_set != 0 {
+            state.ethernet.counters.get(counter_set)?;
+        }
+        let mut kept = [0u8; rqc::SIZE];
+        kept.copy_from_slice(&context[..rqc::SIZE]);
+        let rq = Rq {
+            cqn,
+            pd,
+            log_size,
+            log_stride,
+            strip_vlan: !rqc::vsd.is_set(context),
+            counter_set,
+            buffer,
+            doorbell: wq::dbr_addr.get(queue),
+            moving: Mutex::new(RqMoving { state: WqState::Rst, head: 0, received: 0, out_of_buffer: 0 }),
+            context: kept,
+        };
+        let rqn = state.ethernet.queues.insert(Queue::Receive(rq))?;
+        state.queues.hold_cq(cqn)?;
+        state.memory.pds.hold(pd)?;
+        if counter_set != 0 {
+            state.ethernet.counters.hold(counter_set)?;
+        }
+        call.reply(create_rq_out::rqn, rqn);
+        Ok(())
+    }
+
+    pub(crate) fn modify_rq(&mut self, call: &mut Call) -> Done {
+        use modify_rq_in as cmd;
+        let rqn = call.get(cmd::rqn);
+        let (new, mask) = (cmd::ctx.of(call.input), cmd::modify_bitmask.get(call.input));
+        let to = WqState::parse(rqc::state.get(new))?;
+        let named = WqState::parse(cmd::rq_state.get(call.input))?;
+        if mask & !(MODIFY_VSD | MODIFY_SCATTER_FCS | MODIFY_COUNTER_SET) != 0
+            || (mask & MODIFY_SCATTER_FCS != 0 && rqc::scatter_fcs.is_set(new))
+        {
+            return bad_param(Syndrome::BadCapability, format!("modify_bitmask {mask:#x}"));
+        }
+        let ethernet = &mut self.functions[call.f].state.ethernet;
+        let counter_set = rqc::counter_set_id.get32(new);
+        if mask & MODIFY_COUNTER_SET != 0 && counter_set != 0 {
+            ethernet.counters.get(counter_set)?;
+        }
+        let Queue::Receive(rq) = ethernet.queues.get_mut(rqn)? else { return no_such("RQ", rqn) };
+        let moving = rq.moving.get_mut();
+        moving.state.step(named, to)?;
+        if to == WqState::Rst || moving.state == WqState::Rst {
+            moving.head = 0;
+        }
+        moving.state = to;
+        if mask & MODIFY_VSD != 0 {
+            rq.strip_vlan = !rqc::vsd.is_set(new);
+            rqc::vsd.set(&mut rq.context, rqc::vsd.get(new));
+        }
+        if mask & MODIFY_COUNTER_SET != 0 {
+            let old = std::mem::replace(&mut rq.counter_set, counter_set);
+            if counter_set != 0 {
+                ethernet.counters.hold(counter_set)?;
+            }
+            ethernet.counters.release(old);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn destroy_rq(&mut self, call: &mut Call) -> Done {
+        let rqn = call.get(destroy_rq_in::rqn);
+        let state = &mut self.functions[call.f].state;
+        if !matches!(state.ethernet.queues.get(rqn)?, Queue::Receive(_)) {
+            return no_such("RQ", rqn);
+        }
+        let Queue::Receive(rq) = state.ethernet.queues.remove(rqn)? else { return no_such("RQ", rqn) };
+        state.queues.cqs.release(rq.cqn);
+        state.memory.pds.release(rq.pd);
+        state.ethernet.counters.release(rq.counter_set);
+        Ok(())
+    }
+
+    pub(crate) fn query_rq(&mut self, call: &mut Call) -> Done {
+        let rqn = call.get(query_rq_in::rqn);
+        let Queue::Receive(rq) = self.functions[call.f].state.ethernet.queues.get(rqn)? else {
+            return no_such("RQ", rqn);
+        };
+        let moving = rq.moving.lock();
+        let mut context = rq.context;
+        rqc::state.set(&mut context, moving.state as u64);
+        wq::hw_counter.set(rqc::wq.of_mut(&mut context), u64::from(moving.head));
+        let out = query_rq_out::rq_context.of_mut(call.output);
+        let n = out.len().min(context.len());
+        out[..n].copy_from_slice(&context[..n]);
+        Ok(())
+    }
+}

@@ -1,0 +1,380 @@
+//! Executing send queues: from a doorbell to frames on the wire.
+//!
+//! A burst serves one queue: at most 64 WQEs or 256 KiB, then the queue goes to the back. A WQE is copied once, parsed,
+//! its data gathered; only then anything is done about it, so that a burst may be given up between any two WQEs.
+
+use mlx5emu_pci_model::{Attrs, DmaError, DmaSpace};
+use mlx5emu_prm::layouts::{
+    mlx5_cqe64, mlx5_err_cqe, mlx5_wqe_ctrl_seg, mlx5_wqe_data_seg, mlx5_wqe_eth_seg, mlx5_wqe_inline_seg,
+};
+use mlx5emu_prm::wqe::{CqeOpcode, CqeSyndrome, SEND_WQE_BB, SEND_WQE_DS, WqeOpcode};
+use mlx5emu_steering::packet::{Headers, VlanTag, checksum, ethernet, ethertype};
+
+use super::segment::segment;
+use super::sq::{Sq, SqMoving, WqState};
+use super::{MAX_WQE_BYTES, Queue};
+use crate::card::{Card, FunctionIndex};
+use crate::function::Function;
+use crate::limited;
+use crate::memory::mkey::{Access, KeyError};
+
+/// WQEs of a burst.
+const BURST_WQES: usize = 64;
+/// Bytes of a burst, counted before segmentation.
+const BURST_BYTES: usize = 256 << 10;
+/// The longest message of a WQE: more than `1 << LOG_MAX_LSO` and any frame.
+const MAX_MESSAGE: usize = (1 << super::LOG_MAX_LSO) + 4096;
+/// `ce` of a control segment: a CQE always; 3 asks for an event as well.
+const CE_ALWAYS: u64 = 2;
+/// The doorbell record of a work queue: the receive counter, then the send counter.
+pub(super) const DOORBELL_SEND: u64 = 4;
+
+/// Frames and what they need, kept from burst to burst so that nothing is allocated in the usual case.
+#[derive(Default)]
+pub struct Burst {
+    bytes: Vec<u8>,
+    ends: Vec<usize>,
+    message: Vec<u8>,
+}
+
+impl Burst {
+    fn clear(&mut self) {
+        self.bytes.clear();
+        self.ends.clear();
+    }
+
+    fn push(&mut self, frame: &[u8]) {
+        self.bytes.extend_from_slice(frame);
+        self.ends.push(self.bytes.len());
+    }
+
+    /// The frames, in order.
+    pub fn frames(&self) -> impl Iterator<Item = &[u8]> {
+        let mut start = 0;
+        self.ends.iter().map(move |end| {
+            let frame = &self.bytes[start..*end];
+            start = *end;
+            frame
+        })
+    }
+}
+
+/// What comes of one WQE.
+enum Step {
+    /// Nothing more is posted.
+    Idle,
+    /// Done; the WQE has this many basic blocks.
+    Done(u16),
+    /// The queue failed.
+    Failed,
+}
+
+/// Why a WQE fails.
+struct WqeError {
+    syndrome: CqeSyndrome,
+    why: String,
+}
+
+fn wqe_error<T>(syndrome: CqeSyndrome, why: impl Into<String>) -> Result<T, Stop> {
+    Err(Stop::Wqe(WqeError { syndrome, why: why.into() }))
+}
+
+enum Stop {
+    Dma(DmaError),
+    Wqe(WqeError),
+}
+
+impl From<DmaError> for Stop {
+    fn from(error: DmaError) -> Self {
+        Self::Dma(error)
+    }
+}
+
+impl<M: DmaSpace + 'static> Card<M> {
+    /// One burst of send queue `sqn`; its frames are delivered afterwards, when its lock is free. Says whether there may
+    /// be more to do.
+    pub(crate) fn send_burst(
+        &self,
+        f: FunctionIndex,
+        sqn: u32,
+        now: u64,
+        burst: &mut Burst,
+        wake: &mut Vec<FunctionIndex>,
+    ) -> Result<bool, DmaError> {
+        let Some(function) = self.functions.get(f) else { return Ok(false) };
+        let Some(Queue::Send(sq)) = function.state.ethernet.queues.find(sqn) else { return Ok(false) };
+        burst.clear();
+        let result = {
+            let mut moving = sq.moving.lock();
+            function.run_wqes(sqn, sq, &mut moving, now, burst)
+        };
+        for frame in burst.frames() {
+            self.transmit(f, frame, now, wake);
+        }
+        result
+    }
+}
+
+impl<M: DmaSpace + 'static> Function<M> {
+    fn run_wqes(
+        &self,
+        sqn: u32,
+        sq: &Sq,
+        moving: &mut SqMoving,
+        now: u64,
+        burst: &mut Burst,
+    ) -> Result<bool, DmaError> {
+        if moving.state != WqState::Rdy {
+            return Ok(false);
+        }
+        let posted = match self.space.load_be32(Attrs::PLAIN, sq.doorbell.wrapping_add(DOORBELL_SEND)) {
+            Ok(counter) => counter as u16,
+            Err(fetch @ DmaError::Fetch { .. }) => return Err(fetch),
+            Err(error) => {
+                limited!(self.log, warn, "{}: SQ {sqn:#x}: doorbell record: {error}", self.name);
+                return Ok(false);
+            }
+        };
+        for _ in 0..BURST_WQES {
+            match self.run_wqe(sqn, sq, moving, posted, now, burst)? {
+                Step::Idle | Step::Failed => return Ok(false),
+                Step::Done(blocks) => {
+                    moving.head = moving.head.wrapping_add(blocks);
+                    moving.executed += 1;
+                }
+            }
+            if burst.bytes.len() >= BURST_BYTES {
+                break;
+            }
+        }
+        Ok(moving.head != posted)
+    }
+
+    fn run_wqe(
+        &self,
+        sqn: u32,
+        sq: &Sq,
+        moving: &mut SqMoving,
+        posted: u16,
+        now: u64,
+        burst: &mut Burst,
+    ) -> Result<Step, DmaError> {
+        let pending = posted.wrapping_sub(moving.head);
+        if pending == 0 {
+            return Ok(Step::Idle);
+        }
+        let (kept_bytes, kept_frames) = (burst.bytes.len(), burst.ends.len());
+        let mut wqe = [0u8; MAX_WQE_BYTES];
+        let done = self.read_wqe(sq, moving.head, pending, &mut wqe).and_then(|blocks| {
+            let len = mlx5_wqe_ctrl_seg::ds.get(&wqe) as usize * SEND_WQE_DS;
+            self.execute_wqe(sq, &wqe[..len], burst).map(|()| blocks)
+        });
+        let blocks = match done {
+            Ok(blocks) => blocks,
+            Err(stop) => {
+                // Frames of this WQE that were built before it failed are not sent.
+                burst.bytes.truncate(kept_bytes);
+                burst.ends.truncate(kept_frames);
+                let error = match stop {
+                    Stop::Dma(fetch @ DmaError::Fetch { .. }) => return Err(fetch),
+                    Stop::Dma(error) => WqeError { syndrome: CqeSyndrome::LOCAL_PROT_ERR, why: error.to_string() },
+                    Stop::Wqe(error) => error,
+                };
+                self.fail_sq(sqn, sq, moving, &wqe, &error, now);
+                return Ok(Step::Failed);
+            }
+        };
+        if mlx5_wqe_ctrl_seg::ce.get(&wqe) >= CE_ALWAYS {
+            let mut cqe = [0u8; mlx5_cqe64::SIZE];
+            mlx5_cqe64::opcode.set(&mut cqe, u64::from(CqeOpcode::REQ.0));
+            mlx5_cqe64::wqe_counter.set(&mut cqe, u64::from(moving.head));
+            mlx5_cqe64::send_wqe_opcode.set(&mut cqe, mlx5_wqe_ctrl_seg::opcode.get(&wqe));
+            mlx5_cqe64::qpn.set(&mut cqe, u64::from(sqn));
+            mlx5_cqe64::se.set(&mut cqe, mlx5_wqe_ctrl_seg::se.get(&wqe));
+            mlx5_cqe64::timestamp_h.set(&mut cqe, now >> 32);
+            mlx5_cqe64::timestamp_l.set(&mut cqe, now);
+            self.complete(sq.cqn, &mut cqe, now);
+        }
+        Ok(Step::Done(blocks))
+    }
+
+    /// Copies the WQE at `head`: first the block with its length, then the rest. Says how many blocks it has.
+    fn read_wqe(&self, sq: &Sq, head: u16, pending: u16, wqe: &mut [u8; MAX_WQE_BYTES]) -> Result<u16, Stop> {
+        let at = u64::from(head) * SEND_WQE_BB as u64;
+        let (first, rest) = wqe.split_at_mut(SEND_WQE_BB);
+        sq.buffer.read(&self.space, Attrs::PLAIN, at, first)?;
+        let ds = mlx5_wqe_ctrl_seg::ds.get(first) as usize;
+        let blocks = (ds * SEND_WQE_DS).div_ceil(SEND_WQE_BB);
+        if ds == 0 || blocks > usize::from(pending) || blocks > 1 << sq.log_size {
+            return wqe_error(
+                CqeSyndrome::LOCAL_QP_OP_ERR,
+                format!("a WQE of {ds} units of 16 bytes, {pending} basic blocks are posted"),
+            );
+        }
+        let more = (blocks - 1) * SEND_WQE_BB;
+        sq.buffer.read(&self.space, Attrs::PLAIN, at + SEND_WQE_BB as u64, &mut rest[..more])?;
+        Ok(blocks as u16)
+    }
+
+    fn execute_wqe(&self, sq: &Sq, wqe: &[u8], burst: &mut Burst) -> Result<(), Stop> {
+        match WqeOpcode(mlx5_wqe_ctrl_seg::opcode.get(wqe) as u8) {
+            WqeOpcode::NOP => Ok(()),
+            WqeOpcode::SEND => self.ethernet_send(sq, wqe, burst, false),
+            WqeOpcode::LSO => self.ethernet_send(sq, wqe, burst, true),
+            other => wqe_error(CqeSyndrome::LOCAL_QP_OP_ERR, format!("opcode {other} on an Ethernet SQ")),
+        }
+    }
+
+    /// SEND and LSO: control segment, Ethernet segment with its inline header, data segments.
+    fn ethernet_send(&self, sq: &Sq, wqe: &[u8], burst: &mut Burst, lso: bool) -> Result<(), Stop> {
+        use mlx5_wqe_eth_seg as eth;
+        let seg = wqe.get(mlx5_wqe_ctrl_seg::SIZE..).unwrap_or(&[]);
+        if seg.len() < eth::SIZE {
+            return wqe_error(CqeSyndrome::LOCAL_QP_OP_ERR, "no Ethernet segment");
+        }
+        let insert = eth::insert_vlan.is_set(seg);
+        let inline = if insert { 0 } else { eth::sz.get(seg) as usize };
+        // The inline header starts in the segment's last two bytes and goes on in whole units of 16.
+        let header_end = eth::start.offset + inline;
+        let data_at = header_end.max(eth::SIZE).next_multiple_of(SEND_WQE_DS);
+        let mut message = std::mem::take(&mut burst.message);
+        message.clear();
+        let gathered = (|| {
+            let Some(header) = seg.get(eth::start.offset..header_end) else {
+                return wqe_error(CqeSyndrome::LOCAL_QP_OP_ERR, "the inline header is longer than the WQE");
+            };
+            message.extend_from_slice(header);
+            self.gather(sq, seg.get(data_at..).unwrap_or(&[]), &mut message)
+        })();
+        let result = gathered.and_then(|()| self.build_frames(seg, &message, inline, lso, insert, burst));
+        burst.message = message;
+        result
+    }
+
+    /// Appends what the data segments point at.
+    fn gather(&self, sq: &Sq, mut segments: &[u8], message: &mut Vec<u8>) -> Result<(), Stop> {
+        while segments.len() >= mlx5_wqe_data_seg::SIZE {
+            let used = if mlx5_wqe_data_seg::inline_seg.is_set(segments) {
+                let len = mlx5_wqe_inline_seg::inline_byte_count.get(segments) as usize;
+                let start = mlx5_wqe_inline_seg::SIZE;
+                let Some(data) = segments.get(start..start + len) else {
+                    return wqe_error(CqeSyndrome::LOCAL_QP_OP_ERR, "inline data is longer than the WQE");
+                };
+                message.extend_from_slice(data);
+                (start + len).next_multiple_of(SEND_WQE_DS)
+            } else {
+                let len = mlx5_wqe_data_seg::byte_count.get(segments);
+                if message.len() as u64 + len > MAX_MESSAGE as u64 {
+                    return wqe_error(
+                        CqeSyndrome::LOCAL_LENGTH_ERR,
+                        format!("a message of more than {MAX_MESSAGE} bytes"),
+                    );
+                }
+                let (key, addr) = (mlx5_wqe_data_seg::lkey.get32(segments), mlx5_wqe_data_seg::addr.get(segments));
+                self.gather_one(sq, key, addr, len, message)?;
+                mlx5_wqe_data_seg::SIZE
+            };
+            segments = segments.get(used..).unwrap_or(&[]);
+        }
+        Ok(())
+    }
+
+    fn gather_one(&self, sq: &Sq, key: u32, addr: u64, len: u64, message: &mut Vec<u8>) -> Result<(), Stop> {
+        let mut failed = None;
+        let translated = self.translate(key, sq.pd, Access::LocalRead, addr, len, |piece| {
+            let start = message.len();
+            message.resize(start + piece.len as usize, 0);
+            if failed.is_none() {
+                failed = self.space.read(piece.attrs, piece.addr, &mut message[start..]).err();
+            }
+        });
+        match (translated, failed) {
+            (Err(error), _) => wqe_error(
+                CqeSyndrome::LOCAL_PROT_ERR,
+                match error {
+                    KeyError::NoKey => format!("lkey {key:#x} does not exist"),
+                    KeyError::Denied => format!("lkey {key:#x} is of another PD or does not allow reading"),
+                    KeyError::Range => format!("{len} bytes at {addr:#x} are outside lkey {key:#x}"),
+                },
+            ),
+            (Ok(()), Some(error)) => Err(error.into()),
+            (Ok(()), None) => Ok(()),
+        }
+    }
+
+    /// From the gathered message to frames: VLAN insertion, segmentation, checksums.
+    fn build_frames(
+        &self,
+        seg: &[u8],
+        message: &[u8],
+        inline: usize,
+        lso: bool,
+        insert: bool,
+        burst: &mut Burst,
+    ) -> Result<(), Stop> {
+        use mlx5_wqe_eth_seg as eth;
+        let (l3, l4) = (eth::l3_csum.is_set(seg), eth::l4_csum.is_set(seg));
+        if lso {
+            let mss = eth::mss.get(seg) as usize;
+            if insert || inline > message.len() {
+                return wqe_error(CqeSyndrome::LOCAL_QP_OP_ERR, "LSO needs its header inlined");
+            }
+            let (header, payload) = message.split_at(inline);
+            let cut = segment(header, payload, mss, |frame| burst.push_frame(frame, l3, l4));
+            return match cut {
+                Ok(()) => Ok(()),
+                Err(_) => wqe_error(CqeSyndrome::LOCAL_QP_OP_ERR, "LSO of something that is neither TCP nor UDP"),
+            };
+        }
+        if message.len() < ethernet::LEN {
+            return wqe_error(CqeSyndrome::LOCAL_LENGTH_ERR, format!("a frame of {} bytes", message.len()));
+        }
+        if insert {
+            let tpid = if eth::insert_svlan.is_set(seg) { ethertype::SVLAN } else { ethertype::CVLAN };
+            let tag = VlanTag { tpid, tci: eth::vlan_tci.get(seg) as u16 };
+            let mut tagged = Vec::with_capacity(message.len() + 4);
+            tagged.extend_from_slice(&message[..ethernet::ADDRESSES]);
+            tagged.extend_from_slice(&tag.to_bytes());
+            tagged.extend_from_slice(&message[ethernet::ADDRESSES..]);
+            burst.push_frame(&tagged, l3, l4);
+        } else {
+            burst.push_frame(message, l3, l4);
+        }
+        Ok(())
+    }
+
+    /// An error CQE for the WQE at the head; the queue goes to ERR and, if it asked for it, flushes the rest.
+    fn fail_sq(&self, sqn: u32, sq: &Sq, moving: &mut SqMoving, wqe: &[u8], error: &WqeError, now: u64) {
+        limited!(
+            self.log,
+            warn,
+            "{}: SQ {sqn:#x}, WQE {:#x}: {}: {}",
+            self.name,
+            moving.head,
+            error.syndrome,
+            error.why
+        );
+        moving.state = WqState::Err;
+        let mut cqe = [0u8; mlx5_err_cqe::SIZE];
+        mlx5_err_cqe::opcode.set(&mut cqe, u64::from(CqeOpcode::REQ_ERR.0));
+        mlx5_err_cqe::syndrome.set(&mut cqe, u64::from(error.syndrome.0));
+        mlx5_err_cqe::s_wqe_opcode.set(&mut cqe, mlx5_wqe_ctrl_seg::opcode.get(wqe));
+        mlx5_err_cqe::qpn.set(&mut cqe, u64::from(sqn));
+        mlx5_err_cqe::wqe_counter.set(&mut cqe, u64::from(moving.head));
+        self.complete(sq.cqn, &mut cqe, now);
+    }
+}
+
+impl Burst {
+    /// Adds a frame with its checksums filled in as asked.
+    fn push_frame(&mut self, frame: &[u8], l3: bool, l4: bool) {
+        let start = self.bytes.len();
+        self.push(frame);
+        if l3 || l4 {
+            let frame = &mut self.bytes[start..];
+            if let Some(headers) = Headers::parse(frame) {
+                checksum::fill(frame, &headers, l3, l4);
+            }
+        }
+    }
+}

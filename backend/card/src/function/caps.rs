@@ -1,0 +1,243 @@
+//! Capabilities: what QUERY_HCA_CAP answers and what SET_HCA_CAP may change.
+//!
+//! A bit is set when its behaviour exists. Limits are the ones that the tables of the rooms enforce, taken from them.
+
+use std::collections::BTreeMap;
+
+use mlx5emu_prm::capability::{CapMode, CapType};
+use mlx5emu_prm::layouts::{
+    cmd_hca_cap, flow_table_fields_supported, flow_table_nic_cap, flow_table_prop_layout,
+    per_protocol_networking_offload_caps,
+};
+
+use crate::card::{FunctionSetup, Personality};
+use crate::error::{Done, Syndrome, bad_param};
+use crate::{ethernet, memory, queues};
+
+/// Bytes of a capability group.
+pub const AREA: usize = 0x1000;
+
+/// The card's clock in kHz (`device_frequency_khz`): the internal timer counts nanoseconds.
+const FREQUENCY_KHZ: u64 = 1_000_000;
+/// log2 of the size of a BlueFlame register.
+const LOG_BF_REG_SIZE: u64 = 9;
+/// `port_type` Ethernet.
+const PORT_TYPE_ETH: u64 = 1;
+/// `wqe_inline_mode`: nothing need be inlined (`MLX5_CAP_INLINE_MODE_NOT_REQUIRED`).
+const INLINE_MODE_NOT_REQUIRED: u64 = 2;
+
+struct Group {
+    max: Box<[u8]>,
+    cur: Box<[u8]>,
+}
+
+/// The capabilities of one function.
+pub struct Capabilities {
+    groups: BTreeMap<u16, Group>,
+}
+
+impl Capabilities {
+    /// What a physical function offers.
+    pub fn new(setup: &FunctionSetup, personality: &Personality) -> Self {
+        let general = general(setup, personality);
+        let mut groups = BTreeMap::new();
+        for (kind, area) in [
+            (CapType::GENERAL, general),
+            (CapType::ETHERNET_OFFLOADS, ethernet_offloads()),
+            (CapType::FLOW_TABLE, flow_tables()),
+        ] {
+            groups.insert(kind.0, Group { max: area.clone(), cur: area });
+        }
+        Self { groups }
+    }
+
+    /// The values of a group, or nothing if it is not offered.
+    pub fn area(&self, kind: CapType, mode: CapMode) -> Option<&[u8]> {
+        let group = self.groups.get(&kind.0)?;
+        Some(if mode == CapMode::CUR { &group.cur } else { &group.max })
+    }
+
+    /// SET_HCA_CAP: takes over every field that is not above its maximum; refuses all if one is.
+    pub fn set(&mut self, kind: CapType, new: &[u8]) -> Done {
+        let Some(group) = self.groups.get_mut(&kind.0) else {
+            return bad_param(Syndrome::BadCapability, format!("capability type {kind} is not offered"));
+        };
+        if kind != CapType::GENERAL {
+            return bad_param(Syndrome::BadCapability, format!("capability type {kind} can't be set"));
+        }
+        for field in cmd_hca_cap::LAYOUT.fields {
+            let (value, cur, max) = (field.get(new), field.get(&group.cur), field.get(&group.max));
+            if value != cur && value > max {
+                let why = format!("{} set to {value}, its maximum is {max}", field.name);
+                return bad_param(Syndrome::BadCapability, why);
+            }
+        }
+        for field in cmd_hca_cap::LAYOUT.fields {
+            field.set(&mut group.cur, field.get(new));
+        }
+        Ok(())
+    }
+}
+
+fn area() -> Box<[u8]> {
+    vec![0u8; AREA].into_boxed_slice()
+}
+
+fn general(setup: &FunctionSetup, personality: &Personality) -> Box<[u8]> {
+    use cmd_hca_cap as cap;
+    let mut a = area();
+    let native_port = personality.functions.iter().position(|f| f.name == setup.name).unwrap_or(0) as u64 + 1;
+    for (field, value) in [
+        (cap::vhca_id, u64::from(setup.vhca_id)),
+        (cap::port_type, PORT_TYPE_ETH),
+        (cap::num_ports, 1),
+        (cap::native_port_num, native_port),
+        (cap::vport_group_manager, 1),
+        (cap::eth_net_offloads, 1),
+        (cap::nic_flow_table, 1),
+        (cap::cqe_version, 1),
+        (cap::cq_moderation, 1),
+        (cap::cq_period_mode_modify, 1),
+        (cap::cq_oi, 1),
+        (cap::cq_eq_remap, 0),
+        (cap::driver_version, 1),
+        (cap::vport_counters, 1),
+        (cap::log_max_qp, u64::from(ethernet::LOG_MAX_QUEUES)),
+        (cap::log_max_cq, u64::from(queues::LOG_MAX_CQ)),
+        (cap::log_max_cq_sz, u64::from(queues::LOG_MAX_CQ_SZ)),
+        (cap::log_max_eq_sz, u64::from(queues::LOG_MAX_EQ_SZ)),
+        (cap::max_num_eqs, u64::from(queues::MAX_EQS)),
+        (cap::log_max_mkey, u64::from(memory::LOG_MAX_MKEY)),
+        (cap::log_max_pd, u64::from(memory::LOG_MAX_PD)),
+        (cap::log_max_transport_domain, u64::from(memory::LOG_MAX_TRANSPORT_DOMAIN)),
+        // Lengths of keys are 64 bits wide.
+        (cap::log_max_mrw_sz, 64),
+        (cap::log_max_sq, u64::from(ethernet::LOG_MAX_QUEUES)),
+        (cap::log_max_rq, u64::from(ethernet::LOG_MAX_QUEUES)),
+        (cap::log_max_tir, u64::from(ethernet::LOG_MAX_TIR)),
+        (cap::log_max_tis, u64::from(ethernet::LOG_MAX_TIS)),
+        (cap::log_max_rqt, u64::from(ethernet::LOG_MAX_RQT)),
+        (cap::log_max_rqt_size, u64::from(ethernet::LOG_MAX_RQT_SIZE)),
+        (cap::log_max_tis_per_sq, 0),
+        (cap::log_max_wq_sz, u64::from(ethernet::LOG_MAX_WQ_SIZE)),
+        (cap::log_max_qp_sz, u64::from(ethernet::LOG_MAX_WQ_SIZE)),
+        (cap::log_max_stride_sz_sq, 6),
+        (cap::log_min_stride_sz_sq, 6),
+        (cap::log_max_stride_sz_rq, u64::from(ethernet::LOG_MAX_RQ_STRIDE)),
+        (cap::log_min_stride_sz_rq, 4),
+        (cap::max_wqe_sz_sq, ethernet::MAX_WQE_BYTES as u64),
+        (cap::max_wqe_sz_rq, ethernet::MAX_RQ_WQE_BYTES as u64),
+        (cap::log_pg_sz, 12),
+        (cap::log_bf_reg_size, LOG_BF_REG_SIZE),
+        (cap::max_tc, 8),
+        (cap::device_frequency_khz, FREQUENCY_KHZ),
+        (cap::log_max_current_uc_list, u64::from(ethernet::LOG_MAX_UC_LIST)),
+        (cap::log_max_current_mc_list, u64::from(ethernet::LOG_MAX_MC_LIST)),
+        (cap::log_max_vlan_list, u64::from(ethernet::LOG_MAX_VLAN_LIST)),
+        (cap::max_qp_cnt, u64::from(ethernet::MAX_Q_COUNTERS)),
+        // 0 is 128 entries; the driver asks for that.
+        (cap::pkey_table_size, 0),
+    ] {
+        field.set(&mut a, value);
+    }
+    a
+}
+
+fn ethernet_offloads() -> Box<[u8]> {
+    use per_protocol_networking_offload_caps as cap;
+    let mut a = area();
+    for (field, value) in [
+        (cap::csum_cap, 1),
+        (cap::vlan_cap, 1),
+        (cap::self_lb_en_modifiable, 1),
+        (cap::wqe_inline_mode, INLINE_MODE_NOT_REQUIRED),
+        (cap::max_lso_cap, u64::from(ethernet::LOG_MAX_LSO)),
+        (cap::rss_ind_tbl_cap, u64::from(ethernet::LOG_MAX_RQT_SIZE)),
+    ] {
+        field.set(&mut a, value);
+    }
+    a
+}
+
+fn flow_tables() -> Box<[u8]> {
+    use flow_table_fields_supported as can;
+    use flow_table_prop_layout as prop;
+    let mut a = area();
+    let receive = flow_table_nic_cap::flow_table_properties_nic_receive.of_mut(&mut a);
+    for (field, value) in [
+        (prop::ft_support, 1),
+        (prop::max_ft_level, u64::from(ethernet::MAX_FT_LEVEL)),
+        (prop::log_max_ft_size, u64::from(ethernet::LOG_MAX_FT_SIZE)),
+        (prop::log_max_ft_num, u64::from(ethernet::LOG_MAX_FT_NUM)),
+        (prop::log_max_flow, u64::from(ethernet::LOG_MAX_FLOW)),
+        (prop::log_max_destination, u64::from(ethernet::LOG_MAX_DESTINATION)),
+        // The driver moves the root while tables exist (its anchor comes first).
+        (prop::modify_root, 1),
+    ] {
+        field.set(receive, value);
+    }
+    let fields = prop::ft_field_support.of_mut(receive);
+    for field in [
+        can::outer_dmac,
+        can::outer_smac,
+        can::outer_ether_type,
+        can::outer_ip_version,
+        can::outer_first_prio,
+        can::outer_first_cfi,
+        can::outer_first_vid,
+        can::outer_sip,
+        can::outer_dip,
+        can::outer_frag,
+        can::outer_ip_protocol,
+        can::outer_ip_ecn,
+        can::outer_ip_dscp,
+        can::outer_udp_sport,
+        can::outer_udp_dport,
+        can::outer_tcp_sport,
+        can::outer_tcp_dport,
+        can::outer_tcp_flags,
+    ] {
+        field.set(fields, 1);
+    }
+    a
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::card::{PageCounts, PortSetup};
+    use crate::error::Stop;
+
+    fn capabilities() -> Capabilities {
+        let setup = FunctionSetup { name: "pf0".into(), port: 0, vhca_id: 1, vectors: 64 };
+        let personality = Personality {
+            version: (28, 40, 1000),
+            psid: "MT_EMU0000001".into(),
+            system_image_guid: 1,
+            pages: PageCounts { boot: 1, init: 1, event: 1 },
+            hash_key: (1, 2),
+            ports: vec![PortSetup { mac: [2; 6], peer: None }],
+            functions: vec![setup.clone()],
+        };
+        Capabilities::new(&setup, &personality)
+    }
+
+    #[test]
+    fn a_value_above_the_maximum_is_refused_by_name() {
+        let mut caps = capabilities();
+        let mut new = caps.area(CapType::GENERAL, CapMode::CUR).unwrap().to_vec();
+        cmd_hca_cap::log_max_qp.set(&mut new, 31);
+        let refused = caps.set(CapType::GENERAL, &new);
+        assert!(matches!(refused, Err(Stop::Refused(r)) if r.why.contains("log_max_qp")));
+    }
+
+    #[test]
+    fn a_value_below_the_maximum_is_current_afterwards() {
+        let mut caps = capabilities();
+        let mut new = caps.area(CapType::GENERAL, CapMode::CUR).unwrap().to_vec();
+        cmd_hca_cap::log_max_qp.set(&mut new, 4);
+        caps.set(CapType::GENERAL, &new).unwrap();
+        assert_eq!(cmd_hca_cap::log_max_qp.get(caps.area(CapType::GENERAL, CapMode::CUR).unwrap()), 4);
+        assert_ne!(cmd_hca_cap::log_max_qp.get(caps.area(CapType::GENERAL, CapMode::MAX).unwrap()), 4);
+    }
+}
