@@ -142,7 +142,7 @@ impl<M: DmaSpace + 'static> Card<M> {
         let blocks = len.saturating_sub(INLINE).div_ceil(block::data.len);
         let mut address = first;
         for number in 0..blocks {
-            if address == 0 || address % 4 != 0 {
+            if address == 0 || !address.is_multiple_of(4) {
                 return Err(fault);
             }
             let mut raw = [0u8; block::SIZE];

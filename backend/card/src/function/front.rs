@@ -400,7 +400,7 @@ impl Front {
         let mut work = false;
         // The initialization segment is written in aligned dwords; an 8-byte write is two of them. Smaller or misaligned
         // writes have no defined meaning there and are ignored.
-        if offset % 4 == 0 {
+        if offset.is_multiple_of(4) {
             for (n, dword) in data.as_chunks::<4>().0.iter().enumerate() {
                 work |= self.segment_write(offset + 4 * n as u64, u32::from_be_bytes(*dword));
             }
@@ -464,7 +464,7 @@ impl Front {
             }
             // Both halves of every BlueFlame register take the first 8 bytes of the control segment. The copy of the
             // whole WQE that a BlueFlame write may carry is not used (cap `bf` is 0): later bytes are ignored.
-            (uar::BF_START..uar::BF_END, 8) if offset % uar::BF_BUF_SIZE == 0 => self.sends.mark(dword(1) >> 8),
+            (uar::BF_START..uar::BF_END, 8) if offset.is_multiple_of(uar::BF_BUF_SIZE) => self.sends.mark(dword(1) >> 8),
             _ => false,
         }
     }
