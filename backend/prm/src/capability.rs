@@ -5,7 +5,7 @@ use crate::layouts;
 use crate::names::open_enums;
 
 open_enums! {
-    /// Type of a capability group: bits [15:1] of `op_mod` of QUERY_HCA_CAP (`enum mlx5_cap_type` in device.h).
+    /// Type of a capability group: bits 15 to 1 of `op_mod` of QUERY_HCA_CAP (`enum mlx5_cap_type` in device.h).
     CapType(u16, "capability group", "MLX5_CAP_") {
         GENERAL = 0x0, ETHERNET_OFFLOADS = 0x1, ODP = 0x2, ATOMIC = 0x3, ROCE = 0x4, IPOIB_OFFLOADS = 0x5,
         IPOIB_ENHANCED_OFFLOADS = 0x6, FLOW_TABLE = 0x7, ESWITCH_FLOW_TABLE = 0x8, ESWITCH = 0x9, QOS = 0xc,

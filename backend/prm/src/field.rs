@@ -32,36 +32,80 @@ impl Field {
 
     /// The field's value. Bytes that `buf` does not have read as zero (a short command is a command whose missing
     /// tail is zero; handlers that need more say so in the opcode table's minimum length).
+    #[inline]
     pub fn get(&self, buf: &[u8]) -> u64 {
-        let mut value: u64 = 0;
-        let first = (self.bit / 8) as usize;
-        let last = self.end();
-        let mut acc: u128 = 0;
-        for i in first..last {
-            acc = (acc << 8) | u128::from(buf.get(i).copied().unwrap_or(0));
+        if let Some(shift) = self.shift_in_dword() {
+            let at = (self.bit / 32 * 4) as usize;
+            if let Some(dword) = buf.get(at..).and_then(<[u8]>::first_chunk::<4>) {
+                return u64::from(u32::from_be_bytes(*dword) >> shift) & self.max();
+            }
+        } else if self.is_aligned_u64()
+            && let Some(bytes) = buf.get((self.bit / 8) as usize..).and_then(<[u8]>::first_chunk::<8>)
+        {
+            return u64::from_be_bytes(*bytes);
         }
-        let tail = (last as u32) * 8 - (self.bit + self.width);
-        value |= (acc >> tail) as u64;
-        value & self.max()
+        self.get_bytewise(buf)
+    }
+
+    /// [`Field::get`] for any width, place and length of `buf`.
+    fn get_bytewise(&self, buf: &[u8]) -> u64 {
+        let (first, last) = ((self.bit / 8) as usize, self.end());
+        let acc = (first..last).fold(0u128, |acc, i| acc << 8 | u128::from(buf.get(i).copied().unwrap_or(0)));
+        (acc >> self.bits_after()) as u64 & self.max()
+    }
+
+    /// How far the value is shifted up in its big-endian dword, when it lies in one.
+    const fn shift_in_dword(&self) -> Option<u32> {
+        let before = self.bit % 32;
+        if self.width <= 32 && before + self.width <= 32 { Some(32 - before - self.width) } else { None }
+    }
+
+    const fn is_aligned_u64(&self) -> bool {
+        self.width == 64 && self.bit.is_multiple_of(8)
+    }
+
+    /// Bits of the field's last byte that come after it.
+    const fn bits_after(&self) -> u32 {
+        (self.end() as u32) * 8 - (self.bit + self.width)
     }
 
     /// As [`Field::get`], for fields of up to 32 bits.
+    #[inline]
     pub fn get32(&self, buf: &[u8]) -> u32 {
         self.get(buf) as u32
     }
 
     /// Whether a (one-bit) field is not zero.
+    #[inline]
     pub fn is_set(&self, buf: &[u8]) -> bool {
         self.get(buf) != 0
     }
 
     /// Stores `value` (cut to the field's width). Bytes that `buf` does not have are not written.
+    #[inline]
     pub fn set(&self, buf: &mut [u8], value: u64) {
-        let first = (self.bit / 8) as usize;
-        let last = self.end();
-        let tail = (last as u32) * 8 - (self.bit + self.width);
-        let mask: u128 = u128::from(self.max()) << tail;
-        let bits: u128 = (u128::from(value & self.max())) << tail;
+        if let Some(shift) = self.shift_in_dword() {
+            let at = (self.bit / 32 * 4) as usize;
+            if let Some(dword) = buf.get_mut(at..).and_then(<[u8]>::first_chunk_mut::<4>) {
+                let mask = (self.max() as u32) << shift;
+                let bits = (value as u32) << shift & mask;
+                *dword = (u32::from_be_bytes(*dword) & !mask | bits).to_be_bytes();
+                return;
+            }
+        } else if self.is_aligned_u64()
+            && let Some(bytes) = buf.get_mut((self.bit / 8) as usize..).and_then(<[u8]>::first_chunk_mut::<8>)
+        {
+            *bytes = value.to_be_bytes();
+            return;
+        }
+        self.set_bytewise(buf, value);
+    }
+
+    /// [`Field::set`] for any width, place and length of `buf`.
+    fn set_bytewise(&self, buf: &mut [u8], value: u64) {
+        let (first, last) = ((self.bit / 8) as usize, self.end());
+        let mask = u128::from(self.max()) << self.bits_after();
+        let bits = u128::from(value & self.max()) << self.bits_after();
         for (n, i) in (first..last).rev().enumerate() {
             if let Some(byte) = buf.get_mut(i) {
                 let m = (mask >> (8 * n)) as u8;
@@ -95,24 +139,28 @@ pub struct Area {
 
 impl Area {
     /// The area's bytes, as far as `buf` has them.
+    #[inline]
     pub fn of<'a>(&self, buf: &'a [u8]) -> &'a [u8] {
         let end = if self.count == 0 { buf.len() } else { (self.offset + self.len * self.count).min(buf.len()) };
         buf.get(self.offset.min(end)..end).unwrap_or(&[])
     }
 
     /// The area's bytes, to write.
+    #[inline]
     pub fn of_mut<'a>(&self, buf: &'a mut [u8]) -> &'a mut [u8] {
         let end = if self.count == 0 { buf.len() } else { (self.offset + self.len * self.count).min(buf.len()) };
         buf.get_mut(self.offset.min(end)..end).unwrap_or(&mut [])
     }
 
     /// Element `n` of a list, as far as `buf` has it.
+    #[inline]
     pub fn at<'a>(&self, buf: &'a [u8], n: usize) -> &'a [u8] {
         let start = (self.offset + self.len * n).min(buf.len());
         buf.get(start..(start + self.len).min(buf.len())).unwrap_or(&[])
     }
 
     /// Element `n` of a list, to write.
+    #[inline]
     pub fn at_mut<'a>(&self, buf: &'a mut [u8], n: usize) -> &'a mut [u8] {
         let start = (self.offset + self.len * n).min(buf.len());
         let end = (start + self.len).min(buf.len());

@@ -192,3 +192,48 @@ pub fn kernel_constants() -> impl Iterator<Item = &'static Named> {
     let single = [crate::uar::CONSTANTS, crate::wqe::CONSTANTS].into_iter().flatten();
     all().flat_map(|names| names.values).chain(single).filter(|named| !named.kernel.is_empty())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::opcode::{Opcode, Status};
+
+    #[test]
+    fn unknown_values_print_as_numbers() {
+        assert_eq!(Opcode(0x904).to_string(), "CREATE_SQ");
+        assert_eq!(Opcode(0x999).to_string(), "0x999");
+        assert_eq!(format!("{:?} {:>12}|", Status(0xee), Status::OK), "0xee           OK|");
+    }
+
+    #[test]
+    fn names_are_found_in_any_of_their_forms() {
+        for name in
+            ["BAD_RES_STATE", "bad_res_state", "BAD_RES_STATE_ERR", "MLX5_CMD_STAT_BAD_RES_STATE_ERR", "0x9", "9"]
+        {
+            assert_eq!(name.parse(), Ok(Status::BAD_RES_STATE), "{name}");
+        }
+        assert_eq!("2ERR_QP".parse(), Ok(Opcode::QP_2ERR));
+        assert_eq!("QUERY_DELEGATED_VHCA".parse(), Ok(Opcode::QUERY_DELEGATED_VHCA));
+    }
+
+    #[test]
+    fn a_wrong_name_offers_the_nearest() {
+        let error = "CREAT_SQ".parse::<Opcode>().unwrap_err();
+        assert_eq!(error.to_string(), "there is no command called 'CREAT_SQ'; did you mean CREATE_SQ?");
+        assert_eq!("zzz".parse::<Opcode>().unwrap_err().nearest, None);
+        assert!("".parse::<Opcode>().is_err());
+        assert!("0x10000".parse::<Opcode>().is_err());
+        assert!("0x100".parse::<Status>().is_err());
+    }
+
+    #[test]
+    fn names_and_values_are_unique() {
+        for names in all() {
+            for (n, a) in names.values.iter().enumerate() {
+                for b in &names.values[n + 1..] {
+                    assert!(a.name != b.name && a.value != b.value, "{}: {} and {}", names.what, a.name, b.name);
+                }
+            }
+        }
+    }
+}

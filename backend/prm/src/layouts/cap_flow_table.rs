@@ -3,6 +3,7 @@
 use super::{flow_table_fields_supported_2, flow_table_prop_layout};
 
 crate::layouts! {
+    /// Flow table capabilities of NIC receive and transmit (capability type 7).
     flow_table_nic_cap(0x1000, Ifc) {
         nic_rx_multi_path_tirs @0x0[31:1], nic_rx_multi_path_tirs_fts @0x0[30:1],
         allow_sniffer_and_nic_rx_shared_tir @0x0[29:1], sw_owner_reformat_supported @0x0[24:1],
@@ -22,6 +23,7 @@ crate::layouts! {
         ft_field_support_2_nic_transmit_rdma @0x300 one(flow_table_fields_supported_2),
     }
 
+    /// Flow table capabilities of the FDB and the vport ACLs (capability type 8).
     flow_table_eswitch_cap(0x1000, Ifc) {
         fdb_to_vport_reg_c_id @0x0[31:8], fdb_uplink_hairpin @0x0[18:1],
         fdb_multi_path_any_table_limit_regc @0x0[17:1], fdb_dynamic_tunnel @0x0[15:1],

@@ -3,6 +3,7 @@
 use super::be32;
 
 crate::layouts! {
+    /// Ethernet offloads (capability type 1); the same form serves IPoIB (types 5 and 6).
     per_protocol_networking_offload_caps(0x100, Ifc) {
         csum_cap @0x0[31:1], vlan_cap @0x0[30:1], lro_cap @0x0[29:1], lro_psh_flag @0x0[28:1],
         lro_time_stamp @0x0[27:1], wqe_vlan_insert @0x0[24:1], self_lb_en_modifiable @0x0[23:1],
@@ -18,27 +19,32 @@ crate::layouts! {
         max_geneve_opt_len @0x4[1:1], tunnel_stateless_geneve_rx @0x4[0:1], lro_min_mss_size @0x8[15:16],
     } { lro_timer_supported_periods @0x30 array(be32, 4) }
 
+    /// What one transport may do on demand-paged memory.
     odp_per_transport_service_cap(0x4, Ifc) {
         send @0x0[31:1], receive @0x0[30:1], write @0x0[29:1], read @0x0[28:1], atomic @0x0[27:1],
         srq_receive @0x0[26:1],
     }
 
+    /// What one scheme of on-demand paging offers.
     odp_scheme_cap(0x40, Ifc) { sig @0x8[31:1], page_prefetch @0x8[26:1] } {
         rc_odp_caps @0x10 one(odp_per_transport_service_cap), uc_odp_caps @0x14 one(odp_per_transport_service_cap),
         ud_odp_caps @0x18 one(odp_per_transport_service_cap), xrc_odp_caps @0x1c one(odp_per_transport_service_cap),
         dc_odp_caps @0x20 one(odp_per_transport_service_cap),
     }
 
+    /// On-demand paging (capability type 2).
     odp_cap(0x100, Ifc) { mem_page_fault @0xc0[31:1] } {
         transport_page_fault_scheme_cap @0x0 one(odp_scheme_cap),
         memory_page_fault_scheme_cap @0x40 one(odp_scheme_cap),
     }
 
+    /// Atomic operations (capability type 3).
     atomic_caps(0x100, Ifc) {
         atomic_req_8B_endianness_mode @0x8[31:2], supported_atomic_req_8B_endianness_mode_1 @0x8[25:1],
         atomic_operations @0x10[15:16], atomic_size_qp @0x14[15:16], atomic_size_dc @0x18[15:16],
     }
 
+    /// RoCE (capability type 4).
     roce_cap(0x100, Ifc) {
         roce_apm @0x0[31:1], sw_r_roce_src_udp_port @0x0[27:1], fl_rc_qp_when_roce_disabled @0x0[26:1],
         fl_rc_qp_when_roce_enabled @0x0[25:1], roce_cc_general @0x0[24:1], qp_ooo_transmit_default @0x0[23:1],
@@ -47,6 +53,7 @@ crate::layouts! {
         roce_address_table_size @0x1c[15:16],
     }
 
+    /// The e-switch (capability type 9).
     e_switch_cap(0x100, Ifc) {
         vport_svlan_strip @0x0[31:1], vport_cvlan_strip @0x0[30:1], vport_svlan_insert @0x0[29:1],
         vport_cvlan_insert_if_not_exist @0x0[28:1], vport_cvlan_insert_overwrite @0x0[27:1],
@@ -58,6 +65,7 @@ crate::layouts! {
         max_encap_header_size @0x4[9:10], log_max_esw_sf @0x8[20:5], esw_sf_base_id @0x8[15:16],
     }
 
+    /// Scheduling and rate limits (capability type 0xc).
     qos_cap(0x100, Ifc) {
         packet_pacing @0x0[31:1], esw_scheduling @0x0[30:1], esw_bw_share @0x0[29:1], esw_rate_limit @0x0[28:1],
         packet_pacing_burst_bound @0x0[26:1], packet_pacing_typical_size @0x0[25:1], nic_sq_scheduling @0x0[23:1],
@@ -71,10 +79,12 @@ crate::layouts! {
         log_max_num_meter_aso @0x24[12:5],
     }
 
+    /// Diagnostics (capability type 0xd).
     debug_cap(0x100, Ifc) {
         core_dump_general @0x0[31:1], core_dump_qp @0x0[30:1], resource_dump @0x0[22:1], stall_detect @0x4[29:1],
     }
 
+    /// Which packet fields a flow table can match.
     flow_table_fields_supported(0x10, Ifc) {
         outer_dmac @0x0[31:1], outer_smac @0x0[30:1], outer_ether_type @0x0[29:1], outer_ip_version @0x0[28:1],
         outer_first_prio @0x0[27:1], outer_first_cfi @0x0[26:1], outer_first_vid @0x0[25:1],
@@ -98,6 +108,7 @@ crate::layouts! {
         metadata_reg_c_2 @0xc[2:1], metadata_reg_c_1 @0xc[1:1], metadata_reg_c_0 @0xc[0:1],
     }
 
+    /// What one kind of flow table can do, and its limits.
     flow_table_prop_layout(0x40, Ifc) {
         ft_support @0x0[31:1], flow_counter @0x0[29:1], flow_modify_en @0x0[28:1], modify_root @0x0[27:1],
         identified_miss_table_mode @0x0[26:1], flow_table_modify @0x0[25:1], reformat @0x0[24:1], decap @0x0[23:1],
@@ -124,11 +135,13 @@ crate::layouts! {
         ft_field_bitmask_support @0x30 one(flow_table_fields_supported),
     }
 
+    /// Which packet fields a flow table can match, continued.
     flow_table_fields_supported_2(0x10, Ifc) {
         inner_l4_type_ext @0x0[31:1], outer_l4_type_ext @0x0[30:1], inner_l4_type @0x0[29:1],
         outer_l4_type @0x0[28:1], bth_opcode @0x0[17:1], tunnel_header_0_1 @0x0[15:1], ipsec_next_header @0x4[16:1],
     }
 
+    /// Port selection by flow tables (capability type 0x25).
     port_selection_cap(0x1000, Ifc) { port_select_flow_table @0x0[15:1], port_select_flow_table_bypass @0x0[13:1] } {
         flow_table_properties_port_selection @0x40 one(flow_table_prop_layout),
         ft_field_support_2_port_selection @0x80 one(flow_table_fields_supported_2),

@@ -47,7 +47,9 @@ crate::layouts! {
     /// MODIFY_CQ output.
     modify_cq_out(0x10, Ifc) { status @0x0[31:8], syndrome @0x4[31:32] }
 
+    /// What MODIFY_CQ changes.
     modify_field_select(0x4, Ifc) { modify_field_select @0x0[31:32] }
 
+    /// What a CQ's resize changes.
     resize_field_select(0x4, Ifc) { resize_field_select @0x0[31:32] }
 }

@@ -57,6 +57,7 @@ crate::layouts! {
         local_loopback @0xd0 one(traffic_counter),
     }
 
+    /// Counters of a function's queues and commands, for diagnosis.
     vnic_diagnostic_statistics(0x200, Ifc) {
         counter_error_queues @0x0[31:32], total_error_queues @0x4[31:32], send_queue_priority_update_flow @0x8[31:32],
         nic_receive_steering_discard @0x10[31:64], receive_discard_vport_down @0x18[31:64],

@@ -3,8 +3,10 @@
 use super::{fte_match_param, traffic_counter, vlan};
 
 crate::layouts! {
+    /// Roots of a table that software steers.
     sw_owner_icm_root_params(0x10, Ifc) { sw_owner_icm_root_1 @0x0[31:64], sw_owner_icm_root_0 @0x8[31:64] }
 
+    /// Roots of a table that hardware steering fills.
     rtc_params(0x10, Ifc) { rtc_id_0 @0x0[31:32], rtc_id_1 @0x4[31:32] }
 
     /// A flow table's context.

@@ -98,6 +98,7 @@ crate::layouts! {
     /// QUERY_ADAPTER input.
     query_adapter_in(0x10, Ifc) { opcode @0x0[31:16], op_mod @0x4[15:16] }
 
+    /// The adapter: vendor and board.
     query_adapter_param_block(0x100, Ifc) { ieee_vendor_id @0x18[23:24], vsd_vendor_id @0x1c[15:16] } {
         vsd @0x20 bytes(0xd0), vsd_contd_psid @0xf0 bytes(0x10),
     }

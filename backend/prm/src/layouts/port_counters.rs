@@ -1,11 +1,13 @@
 //! PPCNT counter groups.
 
 crate::layouts! {
+    /// PPCNT: a group of a port's counters.
     ppcnt_reg(0x100, Ifc) {
         swid @0x0[31:8], local_port @0x0[23:8], pnat @0x0[15:2], grp @0x0[5:6], clr @0x4[31:1], plane_ind @0x4[11:4],
         prio_tc @0x4[4:5],
     } { counter_set @0x8 bytes(0xf8) }
 
+    /// IEEE 802.3 counters.
     eth_802_3_cntrs_grp_data_layout(0xf8, Ifc) {
         a_frames_transmitted_ok_high @0x0[31:32], a_frames_transmitted_ok_low @0x4[31:32],
         a_frames_received_ok_high @0x8[31:32], a_frames_received_ok_low @0xc[31:32],
@@ -28,6 +30,7 @@ crate::layouts! {
         a_pause_mac_ctrl_frames_transmitted_high @0x90[31:32], a_pause_mac_ctrl_frames_transmitted_low @0x94[31:32],
     }
 
+    /// RFC 2863 counters (interfaces).
     eth_2863_cntrs_grp_data_layout(0xf8, Ifc) {
         if_in_octets_high @0x0[31:32], if_in_octets_low @0x4[31:32], if_in_ucast_pkts_high @0x8[31:32],
         if_in_ucast_pkts_low @0xc[31:32], if_in_discards_high @0x10[31:32], if_in_discards_low @0x14[31:32],
@@ -41,6 +44,7 @@ crate::layouts! {
         if_out_broadcast_pkts_high @0x60[31:32], if_out_broadcast_pkts_low @0x64[31:32],
     }
 
+    /// RFC 2819 counters (RMON).
     eth_2819_cntrs_grp_data_layout(0xf8, Ifc) {
         ether_stats_drop_events_high @0x0[31:32], ether_stats_drop_events_low @0x4[31:32],
         ether_stats_octets_high @0x8[31:32], ether_stats_octets_low @0xc[31:32], ether_stats_pkts_high @0x10[31:32],
@@ -65,6 +69,7 @@ crate::layouts! {
         ether_stats_pkts8192to10239octets_low @0xa4[31:32],
     }
 
+    /// RFC 3635 counters (Ethernet-like interfaces).
     eth_3635_cntrs_grp_data_layout(0xf8, Ifc) {
         dot3stats_alignment_errors_high @0x0[31:32], dot3stats_alignment_errors_low @0x4[31:32],
         dot3stats_fcs_errors_high @0x8[31:32], dot3stats_fcs_errors_low @0xc[31:32],
@@ -85,6 +90,7 @@ crate::layouts! {
         dot3out_pause_frames_low @0x7c[31:32],
     }
 
+    /// Extended Ethernet counters.
     eth_extended_cntrs_grp_data_layout(0xf8, Ifc) {
         port_transmit_wait_high @0x0[31:32], port_transmit_wait_low @0x4[31:32],
         rx_buffer_almost_full_high @0x28[31:32], rx_buffer_almost_full_low @0x2c[31:32],
@@ -92,6 +98,7 @@ crate::layouts! {
         rx_icrc_encapsulated_low @0x3c[31:32],
     }
 
+    /// Counters of one priority.
     eth_per_prio_grp_data_layout(0xf8, Ifc) {
         rx_octets_high @0x0[31:32], rx_octets_low @0x4[31:32], rx_frames_high @0x20[31:32],
         rx_frames_low @0x24[31:32], tx_octets_high @0x28[31:32], tx_octets_low @0x2c[31:32],
@@ -104,11 +111,13 @@ crate::layouts! {
         device_stall_critical_watermark_cnt_high @0x88[31:32], device_stall_critical_watermark_cnt_low @0x8c[31:32],
     }
 
+    /// Counters of one traffic class.
     eth_per_tc_prio_grp_data_layout(0xf8, Ifc) {
         transmit_queue_high @0x0[31:32], transmit_queue_low @0x4[31:32], no_buffer_discard_uc_high @0x8[31:32],
         no_buffer_discard_uc_low @0xc[31:32],
     }
 
+    /// Counters of the physical layer.
     phys_layer_cntrs(0xf8, Ifc) {
         time_since_last_clear_high @0x0[31:32], time_since_last_clear_low @0x4[31:32], symbol_errors_high @0x8[31:32],
         symbol_errors_low @0xc[31:32], sync_headers_errors_high @0x10[31:32], sync_headers_errors_low @0x14[31:32],
@@ -136,6 +145,7 @@ crate::layouts! {
         link_down_events @0xc0[31:32], successful_recovery_events @0xc4[31:32],
     }
 
+    /// Error rates of the physical layer.
     phys_layer_statistical_cntrs(0xf8, Ifc) {
         time_since_last_clear_high @0x0[31:32], time_since_last_clear_low @0x4[31:32],
         phy_received_bits_high @0x8[31:32], phy_received_bits_low @0xc[31:32], phy_symbol_errors_high @0x10[31:32],
@@ -146,6 +156,7 @@ crate::layouts! {
         phy_corrected_bits_lane3_high @0x38[31:32], phy_corrected_bits_lane3_low @0x3c[31:32],
     }
 
+    /// Counters of an InfiniBand port.
     ib_port_cntrs_grp_data_layout(0x28, Ifc) {
         symbol_error_counter @0x0[31:16], link_error_recovery_counter @0x0[15:8], link_downed_counter @0x0[7:8],
         port_rcv_errors @0x4[31:16], port_rcv_remote_physical_errors @0x4[15:16],

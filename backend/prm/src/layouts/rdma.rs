@@ -15,6 +15,7 @@ crate::layouts! {
     /// DEALLOC_XRCD output.
     dealloc_xrcd_out(0x10, Ifc) { status @0x0[31:8], syndrome @0x4[31:32] }
 
+    /// An entry of the RoCE address table.
     roce_addr_layout(0x20, Ifc) {
         vlan_valid @0x10[28:1], vlan_id @0x10[27:12], source_mac_47_32 @0x10[15:16], source_mac_31_0 @0x14[31:32],
         roce_l3_type @0x18[11:4], roce_version @0x18[7:8],
@@ -38,6 +39,7 @@ crate::layouts! {
         roce_address @0x10 one(roce_addr_layout),
     }
 
+    /// A vport's InfiniBand context.
     hca_vport_context(0x200, Ifc) {
         field_select @0x0[31:32], sm_virt_aware @0x20[31:1], has_smi @0x20[30:1], has_raw @0x20[29:1],
         grh_required @0x20[28:1], num_port_plane @0x20[23:8], port_physical_state @0x20[15:4],
@@ -58,6 +60,7 @@ crate::layouts! {
         hca_vport_context @0x10 one(hca_vport_context),
     }
 
+    /// An entry of a partition key table.
     pkey(0x4, Ifc) { pkey @0x0[15:16] }
 
     /// QUERY_HCA_VPORT_PKEY input.
@@ -75,6 +78,7 @@ crate::layouts! {
         gid_index @0xc[15:16],
     }
 
+    /// 16 bytes, such as a GID.
     array128_auto(0x10, Ifc) {} { array128_auto @0x0 bytes(0x10) }
 
     /// QUERY_HCA_VPORT_GID output.

@@ -11,20 +11,24 @@ crate::layouts! {
     /// ACCESS_REGISTER output.
     access_register_out(0x10, Ifc) { status @0x0[31:8], syndrome @0x4[31:32] } { register_data @0x10 list(be32) }
 
+    /// HOST_ENDIANNESS: the byte order of the host.
     register_host_endianness(0x10, Ifc) { he @0x0[31:1] }
 
     /// NODE_DESC (`ib/main.c`).
     mlx5_reg_node_desc(0x40, C("mlx5_reg_node_desc")) {} { desc @0x0 bytes(0x40) }
 
+    /// PMTU: a port's MTU, in bytes of the frame.
     pmtu_reg(0x10, Ifc) {
         local_port @0x0[23:8], max_mtu @0x4[31:16], admin_mtu @0x8[31:16], oper_mtu @0xc[31:16],
     }
 
+    /// PAOS: a port's administrative and operational status.
     paos_reg(0x10, Ifc) {
         swid @0x0[31:8], local_port @0x0[23:8], admin_status @0x0[11:4], oper_status @0x0[3:4], ase @0x4[31:1],
         ee @0x4[30:1], e @0x4[1:2],
     }
 
+    /// PTYS: a port's speeds.
     ptys_reg(0x40, Ifc) {
         an_disable_admin @0x0[30:1], an_disable_cap @0x0[29:1], local_port @0x0[23:8], plane_ind @0x0[7:4],
         proto_mask @0x0[2:3], an_status @0x4[31:4], data_rate_oper @0x4[15:16], ext_eth_proto_capability @0x8[31:32],
@@ -35,12 +39,14 @@ crate::layouts! {
         connector_type @0x2c[3:4], eth_proto_lp_advertise @0x30[31:32],
     }
 
+    /// PCMR: checks that a port makes.
     pcmr_reg(0xc, Ifc) {
         local_port @0x0[23:8], entropy_force_cap @0x4[31:1], entropy_calc_cap @0x4[30:1],
         entropy_gre_calc_cap @0x4[29:1], rx_ts_over_crc_cap @0x4[13:1], fcs_cap @0x4[1:1], entropy_force @0x8[31:1],
         entropy_calc @0x8[30:1], entropy_gre_calc @0x8[29:1], rx_ts_over_crc @0x8[13:1], fcs_chk @0x8[1:1],
     }
 
+    /// PFCC: pause and priority flow control.
     pfcc_reg(0x20, Ifc) {
         buf_ownership @0x0[27:2], local_port @0x0[23:8], cable_length_mask @0x0[5:1], ppan_mask_n @0x0[4:1],
         minor_stall_mask @0x0[3:1], critical_stall_mask @0x0[2:1], ppan @0x4[31:4], prio_mask_tx @0x4[23:8],
@@ -50,11 +56,13 @@ crate::layouts! {
         cable_length @0x14[7:8],
     }
 
+    /// PMLP: which module and lanes a port uses.
     pmlp_reg(0x40, Ifc) {
         rxtx @0x0[31:1], local_port @0x0[23:8], width @0x0[7:8], lane0_module_mapping @0x4[31:32],
         lane1_module_mapping @0x8[31:32], lane2_module_mapping @0xc[31:32], lane3_module_mapping @0x10[31:32],
     }
 
+    /// PPLM: forward error correction.
     pplm_reg(0x78, Ifc) {
         local_port @0x0[23:8], port_profile_mode @0x8[31:8], static_port_profile @0x8[23:8],
         active_port_profile @0x8[15:8], retransmission_active @0xc[31:8], fec_mode_active @0xc[23:24],
@@ -77,13 +85,16 @@ crate::layouts! {
         fec_override_admin_200g_1x @0x64[15:16],
     }
 
+    /// MCIA: the EEPROM of a cable or module.
     mcia_reg(0x90, Ifc) {
         l @0x0[31:1], module @0x0[23:8], status @0x0[7:8], i2c_device_address @0x4[31:8], page_number @0x4[23:8],
         device_address @0x4[15:16], size @0x8[15:16],
     } { dwords @0x10 bytes(0x80) }
 
+    /// A time-out: a number and its unit.
     default_timeout(0x4, Ifc) { to_multiplier @0x0[31:3], to_value @0x0[19:20] }
 
+    /// DTOR: the driver's default time-outs.
     dtor_reg(0x40, Ifc) {} {
         pcie_toggle_to @0x4 one(default_timeout), health_poll_to @0x14 one(default_timeout),
         full_crdump_to @0x18 one(default_timeout), fw_reset_to @0x1c one(default_timeout),
@@ -93,27 +104,35 @@ crate::layouts! {
         reset_unload_to @0x38 one(default_timeout),
     }
 
+    /// MRTC: the real-time clock.
     mrtc_reg(0x10, Ifc) { time_synced @0x0[31:1], time_h @0x8[31:32], time_l @0xc[31:32] }
 
+    /// Where a part of the tracer's string table lies.
     mtrc_string_db_param(0x8, Ifc) { string_db_base_address @0x0[31:32], string_db_size @0x4[23:24] }
 
+    /// MTRC_CAP: what the firmware tracer offers, and who owns it.
     mtrc_cap(0x80, Ifc) {
         trace_owner @0x0[31:1], trace_to_memory @0x0[30:1], trc_ver @0x0[25:2], num_string_db @0x0[3:4],
         first_string_trace @0x4[31:8], num_string_trace @0x4[23:8], log_max_trace_buffer_size @0x8[7:8],
     } { string_db_param @0x10 array(mtrc_string_db_param, 8) }
 
+    /// MTRC_CONF: where the firmware tracer writes.
     mtrc_conf(0x80, Ifc) { trace_mode @0x0[3:4], log_trace_buffer_size @0x4[7:8], trace_mkey @0x8[31:32] }
 
+    /// MTRC_STDB: reads the tracer's string table.
     mtrc_stdb(0x8, Ifc) { string_db_index @0x0[31:4], read_size @0x0[23:24], start_offset @0x4[31:32] } {
         string_db_data @0x8 list(bytes),
     }
 
+    /// MTRC_CTRL: starts and stops the firmware tracer.
     mtrc_ctrl(0x40, Ifc) {
         trace_status @0x0[31:2], arm_event @0x0[27:1], modify_field_select @0x0[15:16],
         current_timestamp52_32 @0x8[20:21], current_timestamp31_0 @0xc[31:32],
     }
 
+    /// NIC_CAP: what the NIC's registers offer.
     nic_cap_reg(0x10, Ifc) { vhca_icm_ctrl @0x0[5:1] }
 
+    /// MPIR: the host buses of a device that serves several sockets.
     mpir_reg(0x10, Ifc) { sdm @0x0[31:1], host_buses @0x0[3:4], local_port @0x8[31:8] }
 }

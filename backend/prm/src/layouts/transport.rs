@@ -23,8 +23,10 @@ crate::layouts! {
         rx_hash_field_selector_inner @0x54 one(rx_hash_field_select),
     }
 
+    /// An entry of an RQ table.
     rq_num(0x4, Ifc) { rq_num @0x0[23:24] }
 
+    /// An entry of an RQ table that spans functions.
     rq_vhca(0x8, Ifc) { rq_num @0x0[23:24], rq_vhca_id @0x4[15:16] }
 
     /// Receive queue table context.
@@ -39,7 +41,10 @@ crate::layouts! {
     /// CREATE_TIS output.
     create_tis_out(0x10, Ifc) { status @0x0[31:8], syndrome @0x4[31:32], tisn @0x8[23:24] }
 
-    modify_tis_bitmask(0x8, Ifc) { lag_tx_port_affinity @0x4[2:1], strict_lag_tx_port_affinity @0x4[1:1], prio @0x4[0:1] }
+    /// What MODIFY_TIS changes.
+    modify_tis_bitmask(0x8, Ifc) {
+        lag_tx_port_affinity @0x4[2:1], strict_lag_tx_port_affinity @0x4[1:1], prio @0x4[0:1],
+    }
 
     /// MODIFY_TIS input.
     modify_tis_in(0xc0, Ifc) {
@@ -72,6 +77,7 @@ crate::layouts! {
         tirn @0x8[23:24], icm_address_31_0 @0xc[31:32],
     }
 
+    /// What MODIFY_TIR changes.
     modify_tir_bitmask(0x8, Ifc) { self_lb_en @0x4[4:1], hash @0x4[2:1], packet_merge @0x4[0:1] }
 
     /// MODIFY_TIR input.
@@ -104,6 +110,7 @@ crate::layouts! {
     /// CREATE_RQT output.
     create_rqt_out(0x10, Ifc) { status @0x0[31:8], syndrome @0x4[31:32], rqtn @0x8[23:24] }
 
+    /// What MODIFY_RQT changes.
     rqt_bitmask(0x8, Ifc) { rqn_list @0x4[0:1] }
 
     /// MODIFY_RQT input.

@@ -3,6 +3,7 @@
 use super::be64;
 
 crate::layouts! {
+    /// A MAC address in eight bytes.
     mac_address_layout(0x8, Ifc) { mac_addr_47_32 @0x0[15:16], mac_addr_31_0 @0x4[31:32] }
 
     /// A vport's NIC context: addresses, MTU, GUIDs, promiscuity, event arming.
@@ -19,8 +20,10 @@ crate::layouts! {
         permanent_address @0xf4 one(mac_address_layout), current_uc_mac_address @0x100 list(be64),
     }
 
+    /// An entry of a VLAN list.
     vlan_layout(0x8, Ifc) { vlan @0x0[11:12] }
 
+    /// A VLAN tag that a flow pushes.
     vlan(0x4, Ifc) {
         ethtype @0x0[31:16], prio @0x0[15:3], cfi @0x0[12:1], vid @0x0[11:12],
     }
@@ -36,6 +39,7 @@ crate::layouts! {
         nic_vport_context @0x10 open(nic_vport_context),
     }
 
+    /// What MODIFY_NIC_VPORT_CONTEXT changes.
     modify_nic_vport_field_select(0x4, Ifc) {
         affiliation @0x0[13:1], disable_uc_local_lb @0x0[11:1], disable_mc_local_lb @0x0[10:1], node_guid @0x0[9:1],
         port_guid @0x0[8:1], min_inline @0x0[7:1], mtu @0x0[6:1], change_event @0x0[5:1], promisc @0x0[4:1],
@@ -91,6 +95,7 @@ crate::layouts! {
         esw_vport_context @0x10 one(esw_vport_context),
     }
 
+    /// What MODIFY_ESW_VPORT_CONTEXT changes.
     esw_vport_context_fields_select(0x4, Ifc) {
         fdb_to_vport_reg_c_id @0x0[4:1], vport_cvlan_insert @0x0[3:1], vport_svlan_insert @0x0[2:1],
         vport_cvlan_strip @0x0[1:1], vport_svlan_strip @0x0[0:1],
@@ -139,12 +144,14 @@ crate::layouts! {
         net_function_params @0x10 list(bytes),
     }
 
+    /// The host's PF and VFs, as an embedded CPU sees them.
     host_params_context(0x40, Ifc) {
         host_number @0x0[31:8], host_pf_not_exist @0x0[18:1], host_pf_disabled @0x0[16:1],
         host_num_of_vfs @0x0[15:16], host_total_vfs @0x4[31:16], host_pci_bus @0x4[15:16],
         host_pci_device @0x8[15:16], host_pci_function @0xc[15:16],
     }
 
+    /// A PCI function, as an embedded CPU sees it.
     network_function_params(0x40, Ifc) {
         host_number @0x0[31:8], pci_pf_type @0x0[23:4], pci_num_vfs @0x0[15:16], pci_total_vfs @0x4[31:16],
         pci_bus @0x4[15:8], pci_device_function @0x4[7:8], vhca_id @0x8[31:16], vhca_state @0x8[15:4],

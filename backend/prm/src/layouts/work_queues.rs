@@ -1,6 +1,7 @@
 //! Send and receive queues.
 
 crate::layouts! {
+    /// The address of a 4 KiB page.
     cmd_pas(0x8, Ifc) { pa_h @0x0[31:32], pa_l @0x4[31:20] }
 
     /// Work queue, part of the SQ, RQ and RMP contexts.
@@ -104,6 +105,7 @@ crate::layouts! {
     /// CREATE_RMP output.
     create_rmp_out(0x10, Ifc) { status @0x0[31:8], syndrome @0x4[31:32], rmpn @0x8[23:24] }
 
+    /// What MODIFY_RMP changes.
     rmp_bitmask(0x8, Ifc) { lwm @0x4[0:1] }
 
     /// MODIFY_RMP input.
