@@ -5,7 +5,7 @@ use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
 use crate::commands::{Commands, Refusal};
@@ -95,7 +95,9 @@ impl Connection<'_> {
             if ready.stop {
                 return Ok(End::Stop);
             }
-            if ready.other {
+            // Whoever knocks after this client has left is its successor, not a second client: the end of the stream
+            // is looked for once more after the knock was heard.
+            if ready.other && !ready.readable && !self.has_input()? {
                 (watch.refuse_other)();
             }
             if let Some(link) = &self.link {
@@ -153,6 +155,16 @@ impl Connection<'_> {
             woken: !fds[2].revents().is_empty(),
             other: !fds[3].revents().is_empty(),
         })
+    }
+
+    /// Whether the client has sent something, or has left.
+    fn has_input(&self) -> Result<bool, StreamError> {
+        let mut fds = [PollFd::new(&self.stream, PollFlags::IN)];
+        match poll(&mut fds, Some(&Timespec::default())) {
+            Ok(_) => Ok(!fds[0].revents().is_empty()),
+            Err(Errno::INTR) => Ok(true),
+            Err(e) => Err(e.into()),
+        }
     }
 
     fn handle(&mut self, message: Message<'_>) -> Result<(), StreamError> {
