@@ -10,7 +10,7 @@ use mlx5emu_prm::layouts::{
 };
 use mlx5emu_prm::{Area, Field};
 
-use crate::packet::{Headers, Net, Transport, VlanTag, ethernet, ethertype, ip_protocol, tcp, udp};
+use crate::packet::{Headers, Net, Transport, VlanTag, ethertype, ip_protocol, tcp, udp};
 
 /// Size of `fte_match_param` in bytes.
 pub const MATCH_PARAM_BYTES: usize = fte_match_param::SIZE;
@@ -446,9 +446,4 @@ impl MatchParam {
             _ => {}
         }
     }
-}
-
-/// Whether a VLAN stack fits the frame: only tags of the two known protocols are tags.
-pub(crate) fn is_vlan(tag: VlanTag) -> bool {
-    ethernet::is_tag(tag.tpid)
 }

@@ -2,23 +2,20 @@
 
 use std::sync::Arc;
 
-use smallvec::SmallVec;
-
 use super::Steering;
 use super::counter::CounterRef;
 use super::error::Error;
 use super::modify_header::ModifyHeader;
 use super::table::{Entry, Hits};
 use super::types::{Actions, CounterIds, Destination, FlowContext, ModifyHeaderId, ModifyMask, Namespace, TableId};
-use crate::key::is_vlan;
-use crate::packet::VlanTag;
+use crate::packet::{VlanTag, ethernet};
 
 /// The largest flow tag, 24 bits.
 const MAX_FLOW_TAG: u32 = 0xff_ffff;
 
 /// What a flow context refers to, found and checked.
 struct Resolved {
-    counters: SmallVec<[CounterRef; 1]>,
+    counters: Box<[CounterRef]>,
     modify_header: Option<(ModifyHeaderId, Arc<ModifyHeader>)>,
 }
 
@@ -222,7 +219,7 @@ impl Steering {
         Ok(())
     }
 
-    fn resolve_counters(&self, action: Actions, ids: &CounterIds) -> Result<SmallVec<[CounterRef; 1]>, Error> {
+    fn resolve_counters(&self, action: Actions, ids: &CounterIds) -> Result<Box<[CounterRef]>, Error> {
         let (count, max) = (ids.len(), self.limits.counters_per_entry);
         if count > max {
             return Err(Error::TooMany { what: "flow counters", count, max });
@@ -265,7 +262,7 @@ fn check_actions(context: &FlowContext) -> Result<(), Error> {
     let pushed: [(u32, VlanTag); 2] =
         [(Actions::VLAN_PUSH, context.push_vlan), (Actions::VLAN_PUSH_2, context.push_vlan_2)];
     for (bit, tag) in pushed {
-        if action.has(bit) && !is_vlan(tag) {
+        if action.has(bit) && !ethernet::is_tag(tag.tpid) {
             return Err(Error::NotVlan(tag.tpid));
         }
     }

@@ -1,7 +1,7 @@
 //! The walk of one packet through the tables.
 //!
 //! Read [`Steering::evaluate`] downwards: it starts at the root, looks up one entry per table ([`Steering::visit`]), does
-//! what the entry says ([`Steering::act`]) and ends with verdicts.
+//! what the entry says ([`act`]) and ends with verdicts.
 
 use smallvec::SmallVec;
 
