@@ -14,15 +14,23 @@ use crate::ratelimit::RateLimit;
 pub(crate) struct Refusal {
     pub(crate) errno: i32,
     pub(crate) why: String,
+    /// An orderly client gets it too: nothing to warn of.
+    pub(crate) expected: bool,
+}
+
+impl Refusal {
+    pub(crate) fn new(errno: i32, why: impl Into<String>) -> Self {
+        Self { errno, why: why.into(), expected: false }
+    }
 }
 
 fn refuse<T>(errno: i32, why: impl Into<String>) -> Result<T, Refusal> {
-    Err(Refusal { errno, why: why.into() })
+    Err(Refusal::new(errno, why))
 }
 
 impl From<IrqError> for Refusal {
     fn from(e: IrqError) -> Self {
-        Self { errno: libc::EINVAL, why: e.to_string() }
+        Self::new(libc::EINVAL, e.to_string())
     }
 }
 
@@ -32,7 +40,7 @@ impl From<MapError> for Refusal {
             MapError::Overlap => libc::EEXIST,
             MapError::TooMany => libc::ENOSPC,
         };
-        Self { errno, why: e.to_string() }
+        Self::new(errno, e.to_string())
     }
 }
 
@@ -43,7 +51,7 @@ impl From<BackingError> for Refusal {
             BackingError::ReadOnly => libc::EACCES,
             BackingError::System(errno) => errno.raw_os_error(),
         };
-        Self { errno, why: e.to_string() }
+        Self::new(errno, e.to_string())
     }
 }
 
@@ -159,7 +167,10 @@ impl Commands<'_> {
         let count = match index {
             proto::IRQ_INTX | proto::IRQ_MSI => 0,
             proto::IRQ_MSIX => self.device.irqs().count(),
-            _ => return refuse(libc::EINVAL, format!("interrupt index {index}")),
+            _ => {
+                let expected = index < proto::NUM_IRQS;
+                return Err(Refusal { expected, ..Refusal::new(libc::EINVAL, format!("interrupt index {index}")) });
+            }
         };
         // No NORESIZE: with it QEMU would take all vectors down for each new one.
         put_u32(out, &[proto::IRQ_INFO_BODY as u32, proto::IRQ_INFO_EVENTFD, index, count]);

@@ -178,7 +178,7 @@ impl Connection<'_> {
             return Ok(());
         }
         if header.flags & proto::TYPE_MASK != proto::TYPE_COMMAND {
-            return self.answer(&header, Err(Refusal { errno: libc::EINVAL, why: "unknown message type".into() }));
+            return self.answer(&header, Err(Refusal::new(libc::EINVAL, "unknown message type")));
         }
         if self.link.is_none() {
             return self.negotiate(message);
@@ -186,9 +186,9 @@ impl Connection<'_> {
         let mut out = std::mem::take(&mut self.out);
         proto::begin(&mut out, header.id, header.command, proto::TYPE_REPLY, 0);
         let result = if message.oversized && is_known(header.command) {
-            Err(Refusal { errno: libc::EINVAL, why: format!("a message of {} bytes", header.size) })
+            Err(Refusal::new(libc::EINVAL, format!("a message of {} bytes", header.size)))
         } else if message.fds_lost {
-            Err(Refusal { errno: libc::EINVAL, why: "too many descriptors".into() })
+            Err(Refusal::new(libc::EINVAL, "too many descriptors"))
         } else {
             self.commands.execute(header.command, message.body, message.fds, &mut out)
         };
@@ -203,8 +203,12 @@ impl Connection<'_> {
     /// Sends the reply in `out`, or an error reply; nothing if none is wanted.
     fn answer(&mut self, header: &Header, result: Result<(), Refusal>) -> Result<(), StreamError> {
         if let Err(refusal) = &result {
-            let name = &self.commands.info.name;
-            self.commands.log.warn(format_args!("{name}: refusing command {}: {}", header.command, refusal.why));
+            let (name, command, why) = (&self.commands.info.name, header.command, &refusal.why);
+            if refusal.expected {
+                log::debug!("{name}: refusing command {command}: {why}");
+            } else {
+                self.commands.log.warn(format_args!("{name}: refusing command {command}: {why}"));
+            }
         }
         if header.no_reply() {
             return Ok(());
@@ -226,11 +230,11 @@ impl Connection<'_> {
     fn negotiate(&mut self, message: Message<'_>) -> Result<(), StreamError> {
         let header = message.header;
         if header.command != proto::VERSION || message.oversized || !message.fds.is_empty() || message.fds_lost {
-            let why = "the first message must be VERSION, without descriptors".to_owned();
-            return self.answer(&header, Err(Refusal { errno: libc::EINVAL, why }));
+            let why = "the first message must be VERSION, without descriptors";
+            return self.answer(&header, Err(Refusal::new(libc::EINVAL, why)));
         }
         match version::parse(message.body) {
-            Err(e) => self.answer(&header, Err(Refusal { errno: libc::EINVAL, why: e.to_string() })),
+            Err(e) => self.answer(&header, Err(Refusal::new(libc::EINVAL, e.to_string()))),
             Ok(limits) => {
                 let stream = self.stream.try_clone().map_err(|e| Errno::from_io_error(&e).unwrap_or(Errno::MFILE))?;
                 let link = Link::new(&self.commands.info.name, stream, limits.max_data_xfer);

@@ -52,19 +52,19 @@ pub enum MessageError {
     Malformed,
 }
 
-/// Where the data of DMA_READ and DMA_WRITE begin. The specification has a 64-bit count before them; QEMU has a 32-bit
-/// one (`VFIOUserDMARW` in its `hw/vfio-user/protocol.h`), so its data begin four bytes earlier, and the message ends in
-/// four bytes of padding: its length is the same.
+/// Where the data of DMA_READ and DMA_WRITE begin. The specification has a 64-bit count before them, and QEMU 11.1
+/// follows it. Earlier QEMUs have a 32-bit count (`VFIOUserDMARW` in `hw/vfio-user/protocol.h`), so that their data
+/// begin four bytes earlier and the message ends in four bytes of padding: its length is the same.
 ///
-/// A connection begins with QEMU's layout. The reply to a DMA_READ shows the client's: its byte 28 to 31 are the (zero)
-/// upper half of a 64-bit count, or data; its last four bytes are data, or zeroes.
+/// A connection begins with the specification's layout. The reply to a DMA_READ shows the client's: its bytes 28 to 31
+/// are the (zero) upper half of a 64-bit count, or data; its last four bytes are data, or zeroes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum DmaLayout {
-    /// 32-bit count, data at byte 28 of the message.
-    Qemu = 0,
     /// 64-bit count, data at byte 32 of the message.
-    Specification = 1,
+    Count64 = 0,
+    /// 32-bit count, data at byte 28 of the message.
+    Count32 = 1,
 }
 
 enum Answer {
@@ -124,7 +124,7 @@ impl Link {
             io_thread: std::thread::current().id(),
             closed: AtomicBool::new(false),
             max_dma: max_dma.min(proto::MAX_DMA_MESSAGE),
-            layout: AtomicU8::new(DmaLayout::Qemu as u8),
+            layout: AtomicU8::new(DmaLayout::Count64 as u8),
         })
     }
 
@@ -271,9 +271,9 @@ impl Link {
         m.extend_from_slice(&addr.to_le_bytes());
         m.extend_from_slice(&(count as u64).to_le_bytes());
         match self.layout() {
-            DmaLayout::Specification => m.extend_from_slice(data),
-            DmaLayout::Qemu if data.is_empty() => {}
-            DmaLayout::Qemu => {
+            DmaLayout::Count64 => m.extend_from_slice(data),
+            DmaLayout::Count32 if data.is_empty() => {}
+            DmaLayout::Count32 => {
                 m.truncate(proto::HEADER_SIZE + 12);
                 m.extend_from_slice(data);
                 m.extend_from_slice(&[0; 4]);
@@ -323,8 +323,8 @@ impl Link {
 
     fn layout(&self) -> DmaLayout {
         match self.layout.load(Ordering::Relaxed) {
-            0 => DmaLayout::Qemu,
-            _ => DmaLayout::Specification,
+            0 => DmaLayout::Count64,
+            _ => DmaLayout::Count32,
         }
     }
 
@@ -335,14 +335,14 @@ impl Link {
         }
         let (begin, end) = (&body[12..16], &body[body.len() - 4..]);
         let layout = if begin != [0; 4] {
-            DmaLayout::Qemu
+            DmaLayout::Count32
         } else if buf.len() >= 4 && end != [0; 4] {
-            DmaLayout::Specification
+            DmaLayout::Count64
         } else {
             self.layout()
         };
         self.layout.store(layout as u8, Ordering::Relaxed);
-        let at = if layout == DmaLayout::Qemu { 12 } else { 16 };
+        let at = if layout == DmaLayout::Count32 { 12 } else { 16 };
         buf.copy_from_slice(&body[at..at + buf.len()]);
         Ok(())
     }

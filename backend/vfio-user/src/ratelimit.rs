@@ -44,8 +44,8 @@ impl RateLimit {
     /// Writes a warning, unless there were too many.
     pub(crate) fn warn(&self, line: std::fmt::Arguments<'_>) {
         match self.allow() {
-            Some(0) => log::warn!("{line}"),
-            Some(n) => log::warn!("{line} ({n} similar lines left out)"),
+            Some(0) => log::warn!(target: "mlx5emu_vfio_user", "{line}"),
+            Some(n) => log::warn!(target: "mlx5emu_vfio_user", "{line} ({n} similar lines left out)"),
             None => {}
         }
     }

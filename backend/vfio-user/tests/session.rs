@@ -132,7 +132,7 @@ fn a_handler_on_the_io_thread_cannot_wait_for_dma() {
 
 #[test]
 fn large_dma_by_message_in_both_layouts() {
-    for layout in [DmaLayout::Qemu, DmaLayout::Specification] {
+    for layout in [DmaLayout::Count32, DmaLayout::Count64] {
         let server = Server::start();
         let client = server.connect_with(Options { layout, ..Options::default() });
         let data = pattern(3, (1 << 20) + 77);

@@ -39,7 +39,7 @@ pub use memory::{Interrupt, Ram};
 pub struct Options {
     /// Bytes of guest RAM.
     pub ram: u64,
-    /// Layout of DMA messages; QEMU's by default.
+    /// Layout of DMA messages; that of QEMU 11.1 by default.
     pub layout: DmaLayout,
     /// Serve DMA only while no reply is waited for, as QEMU does. On by default.
     pub big_lock: bool,
@@ -49,7 +49,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { ram: 16 << 20, layout: DmaLayout::Qemu, big_lock: true, timeout: Duration::from_secs(30) }
+        Self { ram: 16 << 20, layout: DmaLayout::Count64, big_lock: true, timeout: Duration::from_secs(30) }
     }
 }
 
@@ -406,11 +406,11 @@ impl Shared {
             self.unexpected.fetch_add(1, Ordering::AcqRel);
             return Err(libc::ENOSYS);
         }
-        // Both layouts are equally long: QEMU's ends in padding.
+        // Both layouts are equally long: the shorter count's ends in padding.
         if body.len() < proto::DMA_ACCESS_BODY {
             return Err(libc::EINVAL);
         }
-        let data_at = if self.options.layout == DmaLayout::Qemu { 12 } else { 16 };
+        let data_at = if self.options.layout == DmaLayout::Count32 { 12 } else { 16 };
         let (addr, count) = (u64_at(body, 0), u32_at(body, 8) as usize);
         if header.command == proto::DMA_READ {
             if count > proto::MAX_DATA_XFER {
