@@ -154,6 +154,23 @@ def run_c(source):
         return subprocess.run([str(exe)], check=True, capture_output=True, text=True).stdout
 
 
+def confirm(structs, texts):
+    """Has the compiler confirm the places that the parser of mlx5_ifc.h found: there one byte stands for one bit."""
+    lines = [PRELUDE, "#define BIT(N) (1UL << (N))", "#define BIT_ULL(N) (1ULL << (N))"]
+    lines += [re.sub(r"^[ \t]*#[ \t]*include\b.*$", "", text, flags=re.M) for text in texts]
+    for struct in structs:
+        c_name = f"{struct.kind} {struct.c_name}"
+        lines.append(f'_Static_assert(sizeof({c_name}) == {struct.bits}, "the size of {struct.name}");')
+        for member in struct.members:
+            where = f"offsetof({c_name}, {member.name})"
+            lines.append(f'_Static_assert({where} == {member.bit}, "the place of {struct.name}.{member.name}");')
+            if member.count:
+                it = f"sizeof((({c_name} *)0)->{member.name})"
+                size = member.width * member.count
+                lines.append(f'_Static_assert({it} == {size}, "the size of {struct.name}.{member.name}");')
+    run_c("\n".join([*lines, "int main(void) { return 0; }"]))
+
+
 def parse_measures(text):
     structs = {}
     for line in text.splitlines():

@@ -1,6 +1,6 @@
 """Makes the facts of one kernel line: where the kernel has the fields that the tables use, and nothing else."""
 
-from clang import Headers
+from clang import Headers, confirm
 from ifc import parse
 import source
 
@@ -19,9 +19,13 @@ def nv_structs(text):
     return text[start:end] if 0 <= start < end else ""
 
 
+def ifc_texts(tree):
+    return [*(source.read(tree, path) for path in source.IFC), nv_structs(source.read(tree, source.NV_PARAM))]
+
+
 def load(tree):
     """Everything that can be looked up in a source tree: structures by source and name, and constants."""
-    ifc = parse(*(source.read(tree, path) for path in source.IFC), nv_structs(source.read(tree, source.NV_PARAM)))
+    ifc = parse(*ifc_texts(tree))
     headers = Headers([source.read(tree, path) for path in source.PLAIN])
     return ifc, headers
 
@@ -38,6 +42,8 @@ def names(struct):
 def make(line, version, tree, wanted):
     """The text of the facts file, for the `wanted` structures and constants (the output of the `tables` example)."""
     ifc, headers = load(tree)
+    used = [ifc[row[1]] for row in wanted if row[0] == "struct" and row[2] == "ifc" and row[1] in ifc]
+    confirm(used, ifc_texts(tree))
     plain = headers.structs([row[2] for row in wanted if row[0] == "struct" and row[2] != "ifc"])
     out, struct = [], None
     for row in wanted:

@@ -29,6 +29,7 @@ class Struct:
     kind: str
     bits: int
     members: list
+    c_name: str = ""  # the kernel's full name
 
 
 def short(name):
@@ -56,7 +57,7 @@ class Parser:
                 kind, name = self.next(), self.next()
                 bits, members = self.body(kind, 0)
                 self.expect(";")
-                self.structs[short(name)] = Struct(short(name), kind, bits, members)
+                self.structs[short(name)] = Struct(short(name), kind, bits, members, name)
             else:
                 self.skip_declaration()
 

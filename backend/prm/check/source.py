@@ -14,6 +14,7 @@ from pathlib import Path
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 NEEDED = {
     "apt-get": "apt", "apt-cache": "apt", "dpkg-deb": "dpkg", "tar": "tar", "xz": "xz-utils", "gcc": "gcc libc6-dev",
+    "cargo": "cargo",
 }
 # What is kept of a source package: a few megabytes.
 KEPT = ["include/linux/mlx5", "include/rdma/ib_verbs.h", "drivers/net/ethernet/mellanox/mlx5", "drivers/infiniband/hw/mlx5"]
@@ -66,9 +67,10 @@ def mirror():
     sys.exit("check-prm: apt names no Debian mirror: set MLX5EMU_MIRROR to the URL of one")
 
 
-def require_tools():
-    missing = sorted({package for tool, package in NEEDED.items() if not shutil.which(tool)})
-    if not KEYRING.exists():
+def require(*tools):
+    """Ends with a sentence that names the packages of the tools that are missing."""
+    missing = sorted({NEEDED[tool] for tool in tools if not shutil.which(tool)})
+    if "apt-get" in tools and not KEYRING.exists():
         missing.append("debian-archive-keyring")
     if missing:
         sys.exit(f"check-prm: missing: {' '.join(missing)}. On Debian: apt-get install {' '.join(missing)}")
@@ -91,7 +93,7 @@ def apt(root, suites):
 
 def fetch(wanted):
     """Downloads and unpacks the newest source of each line that the cache lacks."""
-    require_tools()
+    require(*NEEDED)
     root = cache() / "apt"
     env = apt(root, dict.fromkeys(line.suite for line in wanted))
     print(f"check-prm: package lists from {mirror()}", file=sys.stderr)

@@ -199,6 +199,11 @@ impl Layout {
     pub fn field(&self, name: &str) -> Option<&'static Field> {
         self.fields.iter().find(|f| f.name == name)
     }
+
+    /// The area called `name`.
+    pub fn area(&self, name: &str) -> Option<&'static Area> {
+        self.areas.iter().find(|a| a.name == name)
+    }
 }
 
 /// Declares layouts. Each becomes a module named as the kernel names the structure, with a constant for each member:

@@ -120,7 +120,7 @@ pub fn resolve(layout: &'static Layout, path: &str) -> Option<(Field, Option<&'s
             let bit = u32::try_from(base).ok()?.checked_mul(8)?.checked_add(field.bit)?;
             return segments.next().is_none().then_some((Field { bit, ..*field }, names_of(layout, name)));
         }
-        let area = layout.areas.iter().find(|area| area.name == name)?;
+        let area = layout.area(name)?;
         let among = views(layout.name, area.name);
         base = base.checked_add(element(area, !among.is_empty(), index)?)?;
         layout = if among.is_empty() {
