@@ -1,0 +1,291 @@
+//! From a card description to a running card, and its end.
+
+use std::io;
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread::{Builder, JoinHandle};
+
+use mlx5emu_card::{Card as Device, Personality};
+use mlx5emu_config::dir::{ClaimedDir, DirError};
+use mlx5emu_config::{Card, FunctionName};
+use mlx5emu_pci_model::config::BuildError;
+use mlx5emu_vfio_user::{FunctionMemory, Irqs, Stop};
+use mlx5emu_wire::CablingError;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+
+use crate::clock::Clock;
+use crate::control::{self, View};
+use crate::function::PciFunction;
+use crate::function::config::pf_config;
+use crate::threads::{Threads, worker_count};
+use crate::{personality, sandbox};
+
+/// Connections that may wait on a socket.
+const BACKLOG: i32 = 16;
+
+/// Who gives up what a card does not need, once the sockets are open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Confinement {
+    /// Nobody: for debugging.
+    Nobody,
+    /// The threads that serve the card. The caller keeps its rights, to start another program.
+    #[default]
+    Card,
+    /// The calling thread too.
+    Caller,
+}
+
+/// How a card is run.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct StartOptions {
+    /// Who is confined.
+    pub confinement: Confinement,
+    /// Engine workers; as many as cores, four at most, when not given.
+    pub workers: Option<usize>,
+}
+
+/// Why a card cannot be started.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A cable that cannot be.
+    #[error(transparent)]
+    Cabling(#[from] CablingError),
+    /// A size of BAR0 that this firmware does not have.
+    #[error("bar_mib is {mib}, and this firmware's BAR0 has {only} MiB: remove bar_mib or set it to {only}")]
+    BarSize {
+        /// The size asked for.
+        mib: u64,
+        /// The size that there is.
+        only: u64,
+    },
+    /// The configuration space cannot be laid out.
+    #[error("the configuration space of {function} cannot be: {source}")]
+    Config {
+        /// The function.
+        function: FunctionName,
+        /// What does not fit.
+        source: BuildError,
+    },
+    /// The directory, or a socket in it.
+    #[error(transparent)]
+    Dir(#[from] DirError),
+    /// The system refuses.
+    #[error("cannot {what}: {source}")]
+    System {
+        /// What was tried.
+        what: String,
+        /// Why it failed.
+        source: io::Error,
+    },
+}
+
+fn system(what: impl Into<String>) -> impl FnOnce(io::Error) -> StartError {
+    let what = what.into();
+    move |source| StartError::System { what, source }
+}
+
+/// A card that runs. Dropping it ends it.
+pub struct Running {
+    sockets: Vec<(FunctionName, PathBuf)>,
+    control: PathBuf,
+    stop: Stop,
+    engine: Arc<Threads<FunctionMemory>>,
+    joins: Vec<JoinHandle<()>>,
+    claimed: ClaimedDir,
+}
+
+/// What is bound before anything is confined.
+struct Bound {
+    functions: Vec<(FunctionName, UnixListener)>,
+    control: UnixListener,
+}
+
+/// What the serving threads are, once they are there.
+struct Serving {
+    engine: Arc<Threads<FunctionMemory>>,
+    joins: Vec<JoinHandle<()>>,
+}
+
+/// Starts `card` with its sockets in `dir`. When this returns, all of them are listening.
+///
+/// # Errors
+/// A sentence that names what is wrong and the remedy.
+pub fn start(card: &Card, dir: &Path, options: StartOptions) -> Result<Running, StartError> {
+    let made_of = personality::personality(card)?;
+    let stop = Stop::new().map_err(system("make an eventfd"))?;
+    let dir = ClaimedDir::claim(dir)?;
+    let mut sockets = Vec::new();
+    let mut functions = Vec::new();
+    for function in card.functions() {
+        let path = dir.function_socket(function)?;
+        functions.push((function, listen(&path)?));
+        sockets.push((function, path));
+    }
+    let control_path = dir.control_socket()?;
+    let bound = Bound { functions, control: listen(&control_path)? };
+    let serving = match options.confinement {
+        Confinement::Nobody => serve(card, made_of, bound, options, &stop)?,
+        Confinement::Caller => {
+            sandbox::confine(dir.path());
+            serve(card, made_of, bound, options, &stop)?
+        }
+        // What a thread gives up, those that it starts lack from the beginning.
+        Confinement::Card => std::thread::scope(|scope| {
+            let starter = Builder::new().name("starter".into()).spawn_scoped(scope, || {
+                sandbox::confine(dir.path());
+                serve(card, made_of, bound, options, &stop)
+            });
+            let gone = |_| StartError::System { what: "start the card".into(), source: io::ErrorKind::Other.into() };
+            starter.map_err(system("start a thread"))?.join().map_err(gone)?
+        })?,
+    };
+    let Serving { engine, joins } = serving;
+    Ok(Running { sockets, control: control_path, stop, engine, joins, claimed: dir })
+}
+
+/// A listening socket that only its owner may connect to, from its first moment: the file inherits the descriptor's mode.
+fn listen(path: &Path) -> Result<UnixListener, StartError> {
+    let bind = || -> rustix::io::Result<UnixListener> {
+        let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+        rustix::fs::fchmod(&socket, rustix::fs::Mode::from_raw_mode(0o600))?;
+        rustix::net::bind(&socket, &SocketAddrUnix::new(path)?)?;
+        rustix::net::listen(&socket, BACKLOG)?;
+        Ok(socket.into())
+    };
+    bind().map_err(io::Error::from).map_err(system(format!("listen on {}", path.display())))
+}
+
+/// Starts every thread of the card.
+fn serve(
+    card: &Card,
+    made_of: Personality,
+    bound: Bound,
+    options: StartOptions,
+    stop: &Stop,
+) -> Result<Serving, StartError> {
+    let vectors: Vec<_> = made_of.functions.iter().map(|f| Arc::new(Irqs::new(f.vectors))).collect();
+    let spaces = vectors.iter().map(|irqs| FunctionMemory::new(Arc::clone(irqs))).collect();
+    let workers = options.workers.unwrap_or_else(worker_count);
+    let engine = Threads::start(Device::new(made_of, spaces), Clock::start(), workers);
+    let engine = Arc::new(engine.map_err(system("start a worker"))?);
+    let mut joins = Vec::new();
+    match spawn_all(card, bound, &engine, vectors, stop, &mut joins) {
+        Ok(()) => Ok(Serving { engine, joins }),
+        Err(error) => {
+            stop.stop();
+            join_all(&mut joins);
+            Err(error)
+        }
+    }
+}
+
+/// Starts the threads of the sockets; those that were started are in `joins`, whatever happens.
+fn spawn_all(
+    card: &Card,
+    bound: Bound,
+    engine: &Arc<Threads<FunctionMemory>>,
+    vectors: Vec<Arc<Irqs>>,
+    stop: &Stop,
+    joins: &mut Vec<JoinHandle<()>>,
+) -> Result<(), StartError> {
+    let mut functions = Vec::new();
+    for (index, ((name, listener), irqs)) in bound.functions.into_iter().zip(vectors).enumerate() {
+        let config = pf_config(&personality::config_setup(card, name));
+        let config = config.map_err(|source| StartError::Config { function: name, source })?;
+        let Some(function) = PciFunction::new(index, Arc::clone(engine), irqs, config) else { continue };
+        let function = Arc::new(function);
+        functions.push(Arc::clone(&function));
+        joins.push(spawn_function(name, listener, function, stop).map_err(system("start a thread"))?);
+    }
+    let view = Arc::new(View::new(card.clone(), Arc::clone(engine), functions));
+    joins.push(spawn_control(bound.control, view, stop).map_err(system("start a thread"))?);
+    Ok(())
+}
+
+fn spawn_function(
+    name: FunctionName,
+    listener: UnixListener,
+    function: Arc<PciFunction>,
+    stop: &Stop,
+) -> io::Result<JoinHandle<()>> {
+    let stop = stop.clone();
+    Builder::new().name(name.to_string()).spawn(move || {
+        let device: Arc<dyn mlx5emu_vfio_user::Device> = function;
+        if let Err(error) = mlx5emu_vfio_user::serve(listener, &device, &stop) {
+            log::error!("{error}");
+        }
+    })
+}
+
+fn spawn_control(listener: UnixListener, view: Arc<View>, stop: &Stop) -> io::Result<JoinHandle<()>> {
+    let stop = stop.clone();
+    Builder::new().name("control".into()).spawn(move || {
+        if let Err(error) = control::serve(&listener, &view, &stop) {
+            log::error!("control: the socket cannot be served: {error}");
+        }
+    })
+}
+
+fn join_all(joins: &mut Vec<JoinHandle<()>>) {
+    for join in joins.drain(..) {
+        let name = join.thread().name().unwrap_or("?").to_string();
+        if join.join().is_err() {
+            log::error!("{name}: the thread ended with a panic");
+        }
+    }
+}
+
+impl Running {
+    /// The socket of each function, in the order of the card's functions.
+    pub fn sockets(&self) -> &[(FunctionName, PathBuf)] {
+        &self.sockets
+    }
+
+    /// The control socket.
+    pub fn control(&self) -> &Path {
+        &self.control
+    }
+
+    /// The directory of all sockets, absolute.
+    pub fn dir(&self) -> &Path {
+        self.claimed.path()
+    }
+
+    /// What executes the card.
+    pub fn engine(&self) -> &Arc<Threads<FunctionMemory>> {
+        &self.engine
+    }
+
+    /// Ends the card from any thread: [`Running::wait`] returns.
+    pub fn stopper(&self) -> Stop {
+        self.stop.clone()
+    }
+
+    /// Waits until the card is stopped with [`Running::stopper`], and cleans up.
+    pub fn wait(mut self) {
+        join_all(&mut self.joins);
+        self.stop();
+    }
+
+    /// Ends the card: clients are hung up on, threads end, the sockets' files go. Calling it again does nothing.
+    pub fn stop(&mut self) {
+        self.stop.stop();
+        join_all(&mut self.joins);
+        self.engine.stop();
+        for path in self.sockets.drain(..).map(|(_, path)| path).chain([std::mem::take(&mut self.control)]) {
+            match std::fs::remove_file(&path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    log::warn!("cannot remove {}: {error}", path.display());
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}

@@ -1,0 +1,246 @@
+//! One function, as the workers see it.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64};
+
+use mlx5emu_card::limiter::Limiter;
+use mlx5emu_card::{Front, Garbage};
+use parking_lot::Mutex;
+
+use super::messenger::Messenger;
+use crate::space::Outside;
+use crate::step::Current;
+
+/// Resets whose remains may wait for the home worker; those of more are dropped by whoever resets.
+const MAX_GARBAGE: usize = 4;
+/// No deadline.
+const NEVER: u64 = u64::MAX;
+
+/// Whether the client shares the memory that it gave (`share=on`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Sharing {
+    /// Not looked at yet: no command came since the client connected or changed its memory.
+    Unchecked = 0,
+    /// It does.
+    Shared = 1,
+    /// It does not: the function refuses to work.
+    Private = 2,
+    /// The client did not answer.
+    Unknown = 3,
+}
+
+impl Sharing {
+    /// The name that inspection shows.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Unchecked => "unchecked",
+            Self::Shared => "shared",
+            Self::Private => "private",
+            Self::Unknown => "unknown",
+        }
+    }
+
+    const fn of(raw: u8) -> Self {
+        match raw {
+            1 => Self::Shared,
+            2 => Self::Private,
+            3 => Self::Unknown,
+            _ => Self::Unchecked,
+        }
+    }
+}
+
+/// Why a function does nothing until it is reset.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Stopped {
+    /// It works.
+    No = 0,
+    /// A step panicked.
+    Bug = 1,
+    /// Its client does not share the guest's memory.
+    NotShared = 2,
+    /// A step wanted more and more memory by message and never came to an end.
+    Starved = 3,
+}
+
+impl Stopped {
+    /// The name that inspection shows.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::No => "no",
+            Self::Bug => "bug",
+            Self::NotShared => "memory-not-shared",
+            Self::Starved => "starved",
+        }
+    }
+
+    const fn of(raw: u8) -> Self {
+        match raw {
+            1 => Self::Bug,
+            2 => Self::NotShared,
+            3 => Self::Starved,
+            _ => Self::No,
+        }
+    }
+}
+
+/// What a function has cost so far.
+#[derive(Default)]
+pub struct Load {
+    /// Turns that a worker gave it.
+    pub turns: AtomicU64,
+    /// Commands executed.
+    pub commands: AtomicU64,
+    /// Bursts served.
+    pub bursts: AtomicU64,
+    /// Times that memory was fetched by message.
+    pub fetches: AtomicU64,
+    /// Times that writes or interrupts were sent by message.
+    pub flushes: AtomicU64,
+    /// Panics caught.
+    pub panics: AtomicU64,
+}
+
+/// One function of the card.
+pub(super) struct Slot {
+    pub(super) name: String,
+    pub(super) front: Arc<Front>,
+    pub(super) outside: Arc<dyn Outside>,
+    pub(super) messenger: Messenger,
+    /// The worker that serves it, always the same one.
+    pub(super) home: usize,
+    /// Something may be there to do.
+    ready: AtomicBool,
+    /// A messenger works for it; it is left alone until that is done.
+    waiting: AtomicBool,
+    stopped: AtomicU8,
+    sharing: AtomicU8,
+    /// Counts connections, resets and maps, so that a comparison made in an earlier life is not taken for this one's.
+    life: AtomicU64,
+    deadline: AtomicU64,
+    /// Fetches since something was last completed.
+    pub(super) fetches_in_a_row: AtomicU64,
+    pub(super) current: Mutex<Current>,
+    garbage: Mutex<Vec<Garbage>>,
+    pub(super) load: Load,
+    pub(super) log: Limiter,
+    #[cfg(test)]
+    pub(super) trap: AtomicBool,
+}
+
+impl Slot {
+    pub(super) fn new(name: &str, front: Arc<Front>, outside: Arc<dyn Outside>, home: usize) -> Self {
+        Self {
+            name: name.to_string(),
+            front,
+            outside,
+            messenger: Messenger::new(name),
+            home,
+            ready: AtomicBool::new(true),
+            waiting: AtomicBool::new(false),
+            stopped: AtomicU8::new(Stopped::No as u8),
+            sharing: AtomicU8::new(Sharing::Unchecked as u8),
+            life: AtomicU64::new(0),
+            deadline: AtomicU64::new(NEVER),
+            fetches_in_a_row: AtomicU64::new(0),
+            current: Mutex::default(),
+            garbage: Mutex::default(),
+            load: Load::default(),
+            log: Limiter::default(),
+            #[cfg(test)]
+            trap: AtomicBool::new(false),
+        }
+    }
+
+    pub(super) fn set_ready(&self) {
+        self.ready.store(true, SeqCst);
+    }
+
+    /// Whether a worker has something to do here at `now`.
+    pub(super) fn is_due(&self, now: u64) -> bool {
+        let due = self.ready.load(SeqCst) || self.deadline.load(Acquire) <= now;
+        due && !self.waiting.load(SeqCst)
+    }
+
+    /// Takes the function for a turn. Whatever is marked from here on makes it ready again.
+    pub(super) fn take(&self) {
+        self.ready.store(false, SeqCst);
+        self.deadline.store(NEVER, Release);
+    }
+
+    /// When it wants to be looked at again though nobody says so.
+    pub(super) fn deadline(&self) -> Option<u64> {
+        let at = self.deadline.load(Acquire);
+        (at != NEVER && !self.waiting.load(SeqCst)).then_some(at)
+    }
+
+    /// Whether it would look at a deadline at `at` too late, or not at all, unless it is told.
+    pub(super) fn misses(&self, at: u64) -> bool {
+        let sleeps = !self.waiting.load(SeqCst) && self.stopped() == Stopped::No;
+        sleeps && self.deadline.load(Acquire) > at
+    }
+
+    pub(super) fn set_deadline(&self, at: Option<u64>) {
+        self.deadline.store(at.unwrap_or(NEVER), Release);
+    }
+
+    pub(super) fn set_waiting(&self, waiting: bool) {
+        self.waiting.store(waiting, SeqCst);
+    }
+
+    pub(super) fn stopped(&self) -> Stopped {
+        Stopped::of(self.stopped.load(Acquire))
+    }
+
+    pub(super) fn stop(&self, why: Stopped) {
+        self.stopped.store(why as u8, Release);
+    }
+
+    pub(super) fn sharing(&self) -> Sharing {
+        Sharing::of(self.sharing.load(Acquire))
+    }
+
+    pub(super) fn life(&self) -> u64 {
+        self.life.load(Acquire)
+    }
+
+    /// Takes note of a comparison that was begun in `life`. False: things have changed since, it means nothing.
+    pub(super) fn set_sharing(&self, life: u64, sharing: Sharing) -> bool {
+        if self.life() != life {
+            return false;
+        }
+        self.sharing.store(sharing as u8, Release);
+        true
+    }
+
+    /// The memory is another one from now on, to be looked at anew.
+    pub(super) fn memory_changed(&self) {
+        self.life.fetch_add(1, AcqRel);
+        self.sharing.store(Sharing::Unchecked as u8, Release);
+    }
+
+    /// After a reset: the function works again, what was left is forgotten.
+    pub(super) fn revive(&self) {
+        self.memory_changed();
+        self.stop(Stopped::No);
+        self.fetches_in_a_row.store(0, Relaxed);
+    }
+
+    /// Leaves the remains of a reset to the home worker.
+    pub(super) fn discard(&self, garbage: Garbage) {
+        let mut heap = self.garbage.lock();
+        if heap.len() < MAX_GARBAGE {
+            heap.push(garbage);
+        } else {
+            drop(heap);
+            drop(garbage);
+        }
+    }
+
+    pub(super) fn take_garbage(&self) -> Vec<Garbage> {
+        std::mem::take(&mut *self.garbage.lock())
+    }
+}
