@@ -14,7 +14,6 @@ from pathlib import Path
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 NEEDED = {
     "apt-get": "apt", "apt-cache": "apt", "dpkg-deb": "dpkg", "tar": "tar", "xz": "xz-utils", "gcc": "gcc libc6-dev",
-    "cargo": "cargo",
 }
 # What is kept of a source package: a few megabytes.
 KEPT = ["include/linux/mlx5", "include/rdma/ib_verbs.h", "drivers/net/ethernet/mellanox/mlx5", "drivers/infiniband/hw/mlx5"]
@@ -69,7 +68,9 @@ def mirror():
 
 def require(*tools):
     """Ends with a sentence that names the packages of the tools that are missing."""
-    missing = sorted({NEEDED[tool] for tool in tools if not shutil.which(tool)})
+    if not shutil.which("cargo"):
+        sys.exit("check-prm: cargo is missing: install Rust (rust-version in Cargo.toml says which)")
+    missing = sorted({NEEDED[tool] for tool in tools if tool in NEEDED and not shutil.which(tool)})
     if "apt-get" in tools and not KEYRING.exists():
         missing.append("debian-archive-keyring")
     if missing:
