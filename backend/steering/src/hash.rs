@@ -157,7 +157,7 @@ impl RxHash {
         let l4_type = match &headers.transport {
             Transport::Tcp(t) if !self.l4_udp => self.push_ports(&mut input, t.sport, t.dport, 1),
             Transport::Udp(u) if self.l4_udp => self.push_ports(&mut input, u.sport, u.dport, 2),
-            Transport::Esp { spi } if want(HashFields::IPSEC_SPI) => {
+            Transport::Esp { spi } | Transport::Ah { spi } if want(HashFields::IPSEC_SPI) => {
                 input.push(&spi.to_be_bytes());
                 3
             }

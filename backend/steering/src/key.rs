@@ -400,7 +400,7 @@ impl MatchParam {
 
     fn put_transport(&mut self, frame: &[u8], h: &Headers) {
         match &h.transport {
-            Transport::None => {}
+            Transport::None | Transport::Ah { .. } => {}
             Transport::Tcp(tcp) => self.put_tcp(tcp),
             Transport::Udp(udp) => {
                 fields::udp_sport.set(self, u32::from(udp.sport));

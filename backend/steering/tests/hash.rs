@@ -111,3 +111,16 @@ fn a_symmetric_hash_tells_connections_apart() {
     let distinct: std::collections::BTreeSet<u32> = (1000..1100).map(of).collect();
     assert!(distinct.len() > 90);
 }
+
+#[test]
+fn ipsec_packets_are_spread_by_their_spi() {
+    let mut frame = vec![2; 12];
+    frame.extend([8, 0, 0x45, 0, 0, 28, 0, 0, 0, 0, 64, 50, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8]);
+    frame.extend([0xde, 0xad, 0xbe, 0xef, 0, 0, 0, 1]);
+    let esp = Headers::parse(&frame).unwrap();
+    let hash = RxHash { function: RxHashFn::InvertedXor8, ..rss(false, false, IPS | HashFields::IPSEC_SPI) };
+    let xor = (1..=8).fold(0u8, |a, b| a ^ b) ^ 0xde ^ 0xad ^ 0xbe ^ 0xef;
+    let expected = HashResult { hash: u32::from(xor.reverse_bits()), ip_type: 1, l4_type: 3 };
+    assert_eq!(hash.compute(&esp), expected);
+    assert_eq!(expected.rss_hash_type(), 0xc4);
+}

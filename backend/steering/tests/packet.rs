@@ -225,9 +225,9 @@ fn with_extensions(chain: &[(u8, Vec<u8>)]) -> Vec<u8> {
 #[test]
 fn extension_headers_are_walked_over_up_to_a_bound() {
     let options = |n: u8| (60u8, std::iter::once(n).chain(vec![0; 6 + 8 * usize::from(n)]).collect::<Vec<u8>>());
-    let h = Headers::parse(&with_extensions(&[(0, options(0).1), options(2), (51, vec![4; 23])])).unwrap();
+    let h = Headers::parse(&with_extensions(&[(0, options(0).1), options(2), (43, options(1).1)])).unwrap();
     assert_eq!(h.ip_protocol, 17);
-    assert_eq!(h.l4_offset, 14 + 40 + 8 + 24 + 24);
+    assert_eq!(h.l4_offset, 14 + 40 + 8 + 24 + 16);
     assert!(matches!(h.transport, Transport::Udp(u) if u.sport == 0x1234));
     let many: Vec<_> = (0..8).map(|_| options(0)).collect();
     assert!(matches!(Headers::parse(&with_extensions(&many)).unwrap().transport, Transport::Udp(_)));
@@ -348,4 +348,16 @@ fn the_key_holds_every_header_under_its_name() {
         assert_eq!(slot.get(&key), value, "{slot:?} of {key:?}");
     }
     assert_eq!(MatchParam::from_be_bytes(&key.to_be_bytes()), key);
+}
+
+#[test]
+fn ipsec_is_a_protocol_of_its_own_in_both_ip_versions() {
+    let ah = with_extensions(&[(51, vec![4, 0, 0, 0, 0, 0, 9, 0, 0, 0, 1])]);
+    let h = Headers::parse(&ah).unwrap();
+    assert_eq!((h.ip_protocol, h.transport), (51, Transport::Ah { spi: 9 }));
+    let esp = with_extensions(&[(60, vec![0; 7]), (50, vec![1, 2, 3, 4, 0, 0, 0])]);
+    let h = Headers::parse(&esp).unwrap();
+    let key = MatchParam::of_packet(&esp, &h, &Metadata::default());
+    // The helper puts a next-header byte first, which ESP does not have.
+    assert_eq!((h.ip_protocol, fields::outer_esp_spi.get(&key)), (50, 0x1101_0203));
 }

@@ -7,12 +7,12 @@ pub const LEN: usize = 40;
 /// Extension headers walked over before a packet counts as malformed.
 pub const MAX_EXTENSIONS: usize = 8;
 
-/// Next-header numbers of the extension headers (IANA "IPv6 Extension Header Types") that are walked over.
+/// Next-header numbers of the extension headers (IANA "IPv6 Extension Header Types") that are walked over. IPsec's are not:
+/// the driver has steering rules and hash fields for AH and ESP as protocols of their own.
 mod extension {
     pub(super) const HOP_BY_HOP: u8 = 0;
     pub(super) const ROUTING: u8 = 43;
     pub(super) const FRAGMENT: u8 = 44;
-    pub(super) const AUTHENTICATION: u8 = 51;
     pub(super) const DESTINATION: u8 = 60;
 }
 
@@ -69,21 +69,13 @@ fn walk_extensions(h: &mut Headers, packet: &[u8]) -> Option<()> {
     for _ in 0..=MAX_EXTENSIONS {
         let at = h.l4_offset - h.l3_offset;
         let kind = h.ip_protocol;
-        if !matches!(
-            kind,
-            extension::HOP_BY_HOP
-                | extension::ROUTING
-                | extension::FRAGMENT
-                | extension::AUTHENTICATION
-                | extension::DESTINATION
-        ) {
+        if !matches!(kind, extension::HOP_BY_HOP | extension::ROUTING | extension::FRAGMENT | extension::DESTINATION) {
             return Some(());
         }
         let e = packet.get(at..)?.first_chunk::<8>()?;
         let len = match kind {
             extension::FRAGMENT => 8,
-            // The authentication header counts dwords less two (RFC 4302), the others 8-byte units less one.
-            extension::AUTHENTICATION => (usize::from(e[1]) + 2) * 4,
+            // In 8-byte units, less one.
             _ => (usize::from(e[1]) + 1) * 8,
         };
         if at + len > packet.len() {

@@ -28,6 +28,8 @@ pub mod ip_protocol {
     pub const UDP: u8 = 17;
     /// IPsec ESP.
     pub const ESP: u8 = 50;
+    /// IPsec AH.
+    pub const AH: u8 = 51;
     /// ICMPv6.
     pub const ICMPV6: u8 = 58;
 }
@@ -61,6 +63,11 @@ pub enum Transport {
     Icmp(Icmp),
     /// IPsec ESP.
     Esp {
+        /// The security parameters index.
+        spi: u32,
+    },
+    /// IPsec AH. What it protects is not looked at.
+    Ah {
         /// The security parameters index.
         spi: u32,
     },
@@ -172,7 +179,8 @@ impl Headers {
             (ip_protocol::ICMP, Net::Ipv4(_)) | (ip_protocol::ICMPV6, Net::Ipv6(_)) => {
                 Icmp::parse(l4).map(|icmp| (Transport::Icmp(icmp), Icmp::LEN))
             }
-            (ip_protocol::ESP, _) => l4.first_chunk().map(|b| (Transport::Esp { spi: u32::from_be_bytes(*b) }, 8)),
+            (ip_protocol::ESP, _) => word_at(l4, 0).map(|spi| (Transport::Esp { spi }, ESP_LEN)),
+            (ip_protocol::AH, _) => word_at(l4, AH_SPI).map(|spi| (Transport::Ah { spi }, AH_LEN)),
             _ => return,
         };
         match found {
@@ -218,6 +226,17 @@ impl Headers {
             _ => L4HdrType::None,
         }
     }
+}
+
+/// Length of the ESP header: SPI and sequence number (RFC 4303), in bytes.
+const ESP_LEN: usize = 8;
+/// Byte offset of the SPI in the AH header (RFC 4302).
+const AH_SPI: usize = 4;
+/// Length of the AH header without the integrity check value, in bytes.
+const AH_LEN: usize = 12;
+
+fn word_at(bytes: &[u8], at: usize) -> Option<u32> {
+    Some(u32::from_be_bytes(*bytes.get(at..)?.first_chunk()?))
 }
 
 impl Icmp {
