@@ -28,6 +28,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     if let Ok(share) = std::env::var("SHARE") {
         config.shares.push(share.parse()?);
     }
+    config.console_log = std::env::var_os("CONSOLE").map(Into::into);
     if let Ok(append) = std::env::var("APPEND") {
         config.append.push(append);
     }

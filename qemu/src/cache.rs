@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! lock            held while something is being made
-//! alias/NAME      one line: which directory of parts/ serves NAME now
+//! alias/NAME@KEY  one line: which directory of parts/ serves NAME now; KEY is a hash of how parts of that name are made
 //! parts/NAME-KEY  a finished part; KEY is a hash of what it was made from
 //! apt/            private package lists and downloads
 //! tmp/            what is being made; swept when nobody holds the lock
@@ -99,7 +99,28 @@ impl Cache {
             fs::rename(built, &target).at("renaming", built)?;
         }
         self.set_alias(lock, alias, part)?;
+        self.sweep(alias);
         Ok(target)
+    }
+
+    /// Removes what an older recipe made under the same name, and parts that nothing names any more. Whoever runs them
+    /// has them open; what cannot be removed stays.
+    fn sweep(&self, alias: &str) {
+        let name = |alias: &str| alias.split('@').next().unwrap_or_default().to_owned();
+        let mut used = Vec::new();
+        for entry in fs::read_dir(self.root.join("alias")).into_iter().flatten().flatten() {
+            let other = entry.file_name().to_string_lossy().into_owned();
+            if other != alias && name(&other) == name(alias) {
+                let _ = fs::remove_file(entry.path());
+            } else if let Ok(part) = fs::read_to_string(entry.path()) {
+                used.push(part.trim().to_owned());
+            }
+        }
+        for entry in fs::read_dir(self.root.join("parts")).into_iter().flatten().flatten() {
+            if !used.contains(&entry.file_name().to_string_lossy().into_owned()) {
+                let _ = fs::remove_dir_all(entry.path());
+            }
+        }
     }
 
     /// Lets `alias` name the finished part `part`.
@@ -200,6 +221,22 @@ mod tests {
         fs::write(again.join("file"), "two").unwrap();
         cache.publish(&lock, &again, "qemu-1", "qemu").unwrap();
         assert_eq!(fs::read_to_string(place.join("file")).unwrap(), "one");
+    }
+
+    #[test]
+    fn a_new_recipe_replaces_what_the_old_one_made_and_nothing_else() {
+        let root = tempfile::tempdir().unwrap();
+        let cache = Cache::at(root.path().to_owned());
+        let lock = cache.lock(&mut Quiet).unwrap();
+        let publish = |part: &str, alias: &str| {
+            let built = cache.scratch(&lock, part).unwrap();
+            cache.publish(&lock, &built, part, alias).unwrap()
+        };
+        let other = publish("kernel-1", "kernel@1");
+        let old = publish("userland-1", "userland@1");
+        let new = publish("userland-2", "userland@2");
+        assert!(other.exists() && new.exists() && !old.exists());
+        assert_eq!((cache.part("userland@1"), cache.part("userland@2")), (None, Some(new)));
     }
 
     #[test]

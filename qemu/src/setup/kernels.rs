@@ -93,7 +93,6 @@ impl Setup {
             progress.step(&format!("kernel {spec}: putting its modules together"));
             let name = tree_part(tree, &located.release);
             let alias = tree_alias(tree);
-            let before = self.cache.part(&alias);
             let stage = self.cache.scratch(&lock, "staged")?;
             fs::create_dir_all(stage.join("lib/modules")).at("creating", &stage)?;
             modules::stage_build_tree(tree, &located.release, &stage)?;
@@ -101,11 +100,8 @@ impl Setup {
             let built = self.cache.scratch(&lock, "kernel")?;
             let source = modules::Source { release: &located.release, root: &stage };
             modules::build(&source, userland, &self.cache.scratch(&lock, "modules")?, &built.join(ARCHIVE))?;
+            // A tree is rebuilt many times a day: publishing sweeps its last modules away.
             let dir = self.cache.publish(&lock, &built, &name, &alias)?;
-            // A tree is rebuilt many times a day: only its last modules are kept.
-            if let Some(before) = before.filter(|before| *before != dir) {
-                fs::remove_dir_all(&before).at("removing", &before)?;
-            }
             archive = Some(dir.join(ARCHIVE));
         }
         Ok(Kernel { name: spec.to_owned(), release: located.release, image: located.image, modules: archive })
@@ -118,11 +114,11 @@ impl Setup {
 
 fn debian_alias(line: Option<&str>) -> String {
     let line = line.map_or_else(String::new, |line| format!("-{line}"));
-    format!("kernel-debian{line}-{}", content_key(modules::recipe().iter().copied()))
+    format!("kernel-debian{line}@{}", content_key(modules::recipe().iter().copied()))
 }
 
 fn tree_alias(tree: &Path) -> String {
-    format!("tree-{}", content_key([&*tree.to_string_lossy()]))
+    format!("tree-{}@", content_key([&*tree.to_string_lossy()]))
 }
 
 /// Named after everything that may change when a tree is built again: its modules' names, sizes and times.

@@ -22,11 +22,11 @@ const QEMU_MIB: u64 = 260;
 const USERLAND_MIB: u64 = 260;
 
 pub(super) fn qemu_alias() -> String {
-    format!("qemu-{}", content_key([RECIPE].into_iter().chain(QEMU_PACKAGES.iter().copied())))
+    format!("qemu@{}", content_key([RECIPE].into_iter().chain(QEMU_PACKAGES.iter().copied())))
 }
 
 pub(super) fn userland_alias() -> String {
-    format!("userland-{}", content_key([RECIPE].into_iter().chain(userland::recipe())))
+    format!("userland@{}", content_key([RECIPE].into_iter().chain(userland::recipe())))
 }
 
 /// One tree to make.
@@ -100,7 +100,7 @@ impl Setup {
         let debs = apt.download(recipe.part, &packages, progress)?;
         let scratch = self.cache.scratch(lock, recipe.name)?;
         apt::unpack(recipe.part, &debs, &scratch.join("tree"), progress)?;
-        let key = record(&scratch, &packages)?;
+        let key = content_key([recipe.alias.as_str(), &record(&scratch, &packages)?]);
         progress.step(&format!("{}: checking", recipe.part));
         finish(&scratch)?;
         let dir = self.cache.publish(lock, &scratch, &format!("{}-{key}", recipe.name), &recipe.alias)?;
@@ -109,10 +109,10 @@ impl Setup {
     }
 }
 
-/// Writes down what a part is made of, and gives it its key.
+/// Writes down what a part is made of, and returns it.
 pub(super) fn record(dir: &Path, packages: &[Package]) -> Result<String, SetupError> {
     let text: String = packages.iter().map(|package| format!("{} {}\n", package.name, package.version)).collect();
     let path = dir.join("packages");
     fs::write(&path, &text).at("writing", &path)?;
-    Ok(content_key([RECIPE, &text]))
+    Ok(text)
 }
