@@ -50,6 +50,12 @@ pub struct Steering {
     destinations: usize,
 }
 
+/// Packets of all workers pass through one `Steering` at a time.
+const _: () = {
+    const fn shared<T: Send + Sync>() {}
+    shared::<Steering>();
+};
+
 /// How many objects there are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Counts {
