@@ -54,7 +54,7 @@ def cached(line):
 
 
 def mirror():
-    """The Debian mirror of this machine's apt configuration, else the public one."""
+    """The Debian mirror that the system's apt uses, else the public one."""
     if chosen := os.environ.get("MLX5EMU_DEBIAN_MIRROR"):
         return chosen
     folder = Path("/etc/apt")
