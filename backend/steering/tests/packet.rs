@@ -361,3 +361,17 @@ fn ipsec_is_a_protocol_of_its_own_in_both_ip_versions() {
     // The helper puts a next-header byte first, which ESP does not have.
     assert_eq!((h.ip_protocol, fields::outer_esp_spi.get(&key)), (50, 0x1101_0203));
 }
+
+#[test]
+fn a_udp_length_that_is_not_the_ip_payloads_is_not_ok() {
+    let mut frame = with_extensions(&[]);
+    let at = frame.len() - 8;
+    // The length field grows and the source port shrinks by as much: the sum over the bytes stays right.
+    let h = Headers::parse(&frame).unwrap();
+    checksum::fill(&mut frame, &h, false, true);
+    assert!(checksum::verify(&frame, &h).l4_ok);
+    frame[at + 5] += 1;
+    frame[at + 1] -= 1;
+    let h = Headers::parse(&frame).unwrap();
+    assert!(!checksum::verify(&frame, &h).l4_ok);
+}
