@@ -40,6 +40,8 @@ pub struct Command {
     pub started: u64,
     /// A hold or delay was already served.
     pub released: bool,
+    /// An EQ for command completions existed when it was fetched: one that this very command makes is not told of it.
+    announced: bool,
     entry: u64,
     out_blocks: Vec<u64>,
     delivery: DeliveryStatus,
@@ -89,6 +91,7 @@ impl<M: DmaSpace + 'static> Card<M> {
             out_len: 0,
             started: now,
             released: false,
+            announced: function.has_listener(Event::CMD),
             entry: address,
             out_blocks: Vec::new(),
             delivery: DeliveryStatus::OK,
@@ -261,9 +264,11 @@ impl<M: DmaSpace + 'static> Card<M> {
             limited!(function.log, warn, "{}: command entry not writable: {error}", function.name);
             return Ok(());
         }
-        let mut data = [0u8; 28];
-        mlx5_eqe_cmd::vector.set(&mut data, 1 << command.slot);
-        self.post_event(command.function, Event::CMD, 0, &data);
+        if command.announced {
+            let mut data = [0u8; 28];
+            mlx5_eqe_cmd::vector.set(&mut data, 1 << command.slot);
+            self.post_event(command.function, Event::CMD, 0, &data);
+        }
         Ok(())
     }
 

@@ -124,7 +124,8 @@ impl<M: DmaSpace + 'static> Function<M> {
         now: u64,
         burst: &mut Burst,
     ) -> Result<bool, DmaError> {
-        if moving.state != WqState::Rdy {
+        let flushing = moving.state == WqState::Err && sq.flush_in_error;
+        if moving.state != WqState::Rdy && !flushing {
             return Ok(false);
         }
         let posted = match self.space.load_be32(Attrs::PLAIN, sq.doorbell.wrapping_add(DOORBELL_SEND)) {
@@ -136,8 +137,16 @@ impl<M: DmaSpace + 'static> Function<M> {
             }
         };
         for _ in 0..BURST_WQES {
+            if moving.state == WqState::Err {
+                // It failed in this burst or before: the rest is flushed in the next.
+                if flushing && self.flush_wqe(sqn, sq, moving, posted, now)? {
+                    continue;
+                }
+                return Ok(!flushing && sq.flush_in_error);
+            }
             match self.run_wqe(sqn, sq, moving, posted, now, burst)? {
-                Step::Idle | Step::Failed => return Ok(false),
+                Step::Idle => return Ok(false),
+                Step::Failed => {}
                 Step::Done(blocks) => {
                     moving.head = moving.head.wrapping_add(blocks);
                     moving.executed += 1;
@@ -343,7 +352,24 @@ impl<M: DmaSpace + 'static> Function<M> {
         Ok(())
     }
 
-    /// An error CQE for the WQE at the head; the queue goes to ERR and, if it asked for it, flushes the rest.
+    /// Completes the WQE at the head with WR_FLUSH_ERR. Says whether there was one.
+    fn flush_wqe(&self, sqn: u32, sq: &Sq, moving: &mut SqMoving, posted: u16, now: u64) -> Result<bool, DmaError> {
+        let pending = posted.wrapping_sub(moving.head);
+        if pending == 0 {
+            return Ok(false);
+        }
+        let mut wqe = [0u8; SEND_WQE_BB];
+        match sq.buffer.read(&self.space, Attrs::PLAIN, u64::from(moving.head) * SEND_WQE_BB as u64, &mut wqe) {
+            Err(fetch @ DmaError::Fetch { .. }) => return Err(fetch),
+            Err(_) => return Ok(false),
+            Ok(()) => {}
+        }
+        self.complete_with_error(sqn, sq, moving, &wqe, CqeSyndrome::WR_FLUSH_ERR, now);
+        moving.head = moving.head.wrapping_add(blocks_of(&wqe).min(pending));
+        Ok(true)
+    }
+
+    /// An error CQE for the WQE at the head; the queue goes to ERR. What follows is flushed if the queue asked for it.
     fn fail_sq(&self, sqn: u32, sq: &Sq, moving: &mut SqMoving, wqe: &[u8], error: &WqeError, now: u64) {
         limited!(
             self.log,
@@ -355,14 +381,25 @@ impl<M: DmaSpace + 'static> Function<M> {
             error.why
         );
         moving.state = WqState::Err;
+        self.complete_with_error(sqn, sq, moving, wqe, error.syndrome, now);
+        moving.head = moving.head.wrapping_add(blocks_of(wqe));
+    }
+
+    fn complete_with_error(&self, sqn: u32, sq: &Sq, moving: &SqMoving, wqe: &[u8], syndrome: CqeSyndrome, now: u64) {
         let mut cqe = [0u8; mlx5_err_cqe::SIZE];
         mlx5_err_cqe::opcode.set(&mut cqe, u64::from(CqeOpcode::REQ_ERR.0));
-        mlx5_err_cqe::syndrome.set(&mut cqe, u64::from(error.syndrome.0));
+        mlx5_err_cqe::syndrome.set(&mut cqe, u64::from(syndrome.0));
         mlx5_err_cqe::s_wqe_opcode.set(&mut cqe, mlx5_wqe_ctrl_seg::opcode.get(wqe));
         mlx5_err_cqe::qpn.set(&mut cqe, u64::from(sqn));
         mlx5_err_cqe::wqe_counter.set(&mut cqe, u64::from(moving.head));
         self.complete(sq.cqn, &mut cqe, now);
     }
+}
+
+/// Basic blocks of a WQE, by its control segment; a WQE without a length takes one.
+fn blocks_of(wqe: &[u8]) -> u16 {
+    let ds = mlx5_wqe_ctrl_seg::ds.get(wqe) as usize;
+    (ds * SEND_WQE_DS).div_ceil(SEND_WQE_BB).max(1) as u16
 }
 
 impl Burst {

@@ -255,6 +255,11 @@ impl Front {
         self.set_health(&health_buffer::fw_ver, u64::from(fw_ver));
         self.health_stopped.store(false, Release);
         *self.slots.lock() = SlotQueue::default();
+        self.forget_queues();
+    }
+
+    /// Forgets UARs and queues, with every doorbell not yet looked at: they are gone.
+    pub fn forget_queues(&self) {
         for word in &self.uars {
             word.store(0, Release);
         }
@@ -464,7 +469,9 @@ impl Front {
             }
             // Both halves of every BlueFlame register take the first 8 bytes of the control segment. The copy of the
             // whole WQE that a BlueFlame write may carry is not used (cap `bf` is 0): later bytes are ignored.
-            (uar::BF_START..uar::BF_END, 8) if offset.is_multiple_of(uar::BF_BUF_SIZE) => self.sends.mark(dword(1) >> 8),
+            (uar::BF_START..uar::BF_END, 8) if offset.is_multiple_of(uar::BF_BUF_SIZE) => {
+                self.sends.mark(dword(1) >> 8)
+            }
             _ => false,
         }
     }

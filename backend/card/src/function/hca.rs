@@ -49,6 +49,7 @@ impl<M: DmaSpace + 'static> Card<M> {
         function.state.parked = old.parked;
         function.state.resumed = old.resumed;
         function.state.holds = old.holds;
+        function.front.forget_queues();
         let held = old.pages.held();
         if held > 0 {
             limited!(function.log, warn, "{}: DISABLE_HCA with {held} pages not taken back", function.name);
@@ -103,6 +104,7 @@ impl<M: DmaSpace + 'static> Card<M> {
         state.vport = fresh.vport;
         state.cq_timers = fresh.cq_timers;
         state.pages.requested_by_event = false;
+        function.front.forget_queues();
         let port = function.port;
         self.set_port_admin(port, false, call.now);
         Ok(())

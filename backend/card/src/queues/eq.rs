@@ -123,6 +123,11 @@ impl<M: DmaSpace + 'static> Function<M> {
         self.interrupt_if_due(eq, &mut state);
     }
 
+    /// Whether an EQ asked for `event`.
+    pub(crate) fn has_listener(&self, event: Event) -> bool {
+        self.state.queues.eqs.iter().any(|(_, eq, _)| eq.wants(event))
+    }
+
     /// An asynchronous event: goes to every queue that asked for it.
     pub(crate) fn post_event(&self, event: Event, sub_type: u8, data: &[u8]) {
         for (number, eq, _) in self.state.queues.eqs.iter() {
