@@ -160,3 +160,19 @@ impl<M: DmaSpace + 'static> Card<M> {
         command::layouts(opcode).map(|(input, _)| input)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use mlx5emu_pci_model::testing::TestSpace;
+
+    use super::*;
+
+    #[test]
+    fn every_opcode_has_its_layouts_checked_and_stands_once() {
+        let mut seen = std::collections::BTreeSet::new();
+        for line in Card::<TestSpace>::OPCODES {
+            assert!(command::covered(line.opcode), "{} has no layout in prm", line.opcode);
+            assert!(seen.insert(line.opcode.0), "{} stands twice", line.opcode);
+        }
+    }
+}

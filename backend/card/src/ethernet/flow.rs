@@ -140,8 +140,8 @@ impl<M: DmaSpace + 'static> Card<M> {
     pub(crate) fn create_flow_group(&mut self, call: &mut Call) -> Done {
         use create_flow_group_in as cmd;
         let (namespace, table) = (namespace_of!(call, cmd), TableId(call.get(cmd::table_id)));
-        if cmd::group_type.is_set(call.input) {
-            return bad_param(Syndrome::BadCapability, "groups of hash-split type are not offered");
+        if cmd::group_type.is_set(call.input) || cmd::match_definer_id.is_set(call.input) {
+            return bad_param(Syndrome::BadCapability, "hash-split groups and match definers are not offered");
         }
         let spec = GroupSpec {
             start: call.get(cmd::start_flow_index),
