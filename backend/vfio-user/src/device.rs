@@ -48,7 +48,7 @@ pub enum MapError {
 /// All methods are called on the socket's own thread, one at a time, and must not wait for a message to the client
 /// (see the crate's front page). A panic in one of them disconnects the client and is logged.
 pub trait Device: Send + Sync {
-    /// Name, regions. Asked once for each connection.
+    /// Name, regions. Asked once, before the first client is accepted.
     fn info(&self) -> DeviceInfo;
 
     /// The MSI-X vectors: SET_IRQS is applied to them directly.

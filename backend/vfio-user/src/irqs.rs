@@ -35,7 +35,8 @@ struct Slot {
 /// vector pending itself. A vector that has no eventfd yet keeps one pending bit, fired when the eventfd arrives.
 ///
 /// Raising an interrupt never waits: the eventfds are switched to non-blocking, and a counter at its limit has been
-/// signalled already.
+/// signalled already. (The switch is shared with the client. One that turns it off again and fills the counter to its
+/// limit of 2^64 - 2 could hold up the thread that signals it, until somebody reads the counter.)
 #[derive(Debug)]
 pub struct Irqs {
     slots: Box<[Mutex<Slot>]>,

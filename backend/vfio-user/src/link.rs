@@ -387,13 +387,11 @@ impl Client {
     /// [`MessageError`]; the part before the failing message may have been written.
     pub fn dma_write(&self, addr: u64, data: &[u8]) -> Result<(), MessageError> {
         let mut refused = None;
-        let parts = data.chunks(self.0.max_dma).enumerate();
-        let parts = parts.map(|(i, c)| (addr.wrapping_add((i * self.0.max_dma) as u64), c));
-        self.dma_write_all(parts, |_, errno| refused = refused.or(Some(errno)))?;
+        self.dma_write_all(std::iter::once((addr, data)), |_, errno| refused = refused.or(Some(errno)))?;
         refused.map_or(Ok(()), |errno| Err(MessageError::Refused { errno }))
     }
 
-    /// Writes several pieces (each at most 32 KiB) in order, several on their way at a time, and waits for all of them.
+    /// Writes several pieces in order, several messages on their way at a time, and waits for all of them.
     /// `refused` hears of those that the client refused; other failures end it.
     pub(crate) fn dma_write_all<'a>(
         &self,
@@ -409,19 +407,20 @@ impl Client {
             }
             other => other.map(|_| ()),
         };
-        for (addr, data) in pieces {
+        let max = self.0.max_dma;
+        let messages = pieces.flat_map(|(addr, data)| {
+            data.chunks(max).enumerate().map(move |(i, c)| (addr.wrapping_add((i * max) as u64), c))
+        });
+        for (addr, data) in messages {
             if on_their_way.len() == WRITE_WINDOW {
                 result = on_their_way.pop_front().map_or(Ok(()), &mut settle);
             }
             if result.is_err() {
                 break;
             }
-            for (i, data) in data.chunks(self.0.max_dma).enumerate() {
-                let at = addr.wrapping_add((i * self.0.max_dma) as u64);
-                match self.0.request(proto::DMA_WRITE, at, data.len(), data) {
-                    Ok(id) => on_their_way.push_back((at, id)),
-                    Err(e) => result = Err(e),
-                }
+            match self.0.request(proto::DMA_WRITE, addr, data.len(), data) {
+                Ok(id) => on_their_way.push_back((addr, id)),
+                Err(e) => result = Err(e),
             }
         }
         // Those on their way are waited for (or given up) even after a failure, so that their ids are accounted for.

@@ -10,8 +10,8 @@ use std::sync::mpsc::channel;
 
 use common::{Event, PATIENCE, Server, eventually, pattern};
 use mlx5emu_pci_model::{Attrs, DmaError, DmaSpace};
-use mlx5emu_vfio_user::client::{Interrupt, QemuClient};
-use mlx5emu_vfio_user::{MessageError, StageError};
+use mlx5emu_vfio_user::client::{Interrupt, Options, QemuClient};
+use mlx5emu_vfio_user::{MessageError, StageError, proto};
 use vm_memory::Bytes;
 
 const PLAIN: Attrs = Attrs::PLAIN;
@@ -225,6 +225,25 @@ fn many_tasks_of_one_function_do_not_disturb_each_other() {
     assert!(interrupt.take() >= 1);
     assert!(!server.device.gate.read().messages().needs_flush());
     assert_eq!(client.unexpected(), 0);
+}
+
+#[test]
+fn a_client_that_takes_small_messages_only_gets_small_ones() {
+    let server = Server::start();
+    let client = QemuClient::connect_only(&server.path, Options::default()).unwrap();
+    let version = b"\0\0\0\0{\"capabilities\":{\"max_data_xfer_size\":4096}}\0";
+    client.request(proto::VERSION, version, &[]).unwrap();
+    server.device.wait_for(&Event::Connected);
+    client.place_silently(BASE, pattern(3, 1 << 20));
+    server.device.enable();
+    assert!(server.device.read(BASE, 1 << 20).unwrap() == pattern(3, 1 << 20));
+    assert_eq!(client.dma_requests(), 256);
+    let data = pattern(4, 1 << 20);
+    server.device.write(BASE, &data).unwrap();
+    assert!(client.peek(BASE, 1 << 20).unwrap() == data);
+    assert_eq!(client.dma_requests(), 512);
+    server.device.client().dma_write(BASE, &data[1..]).unwrap();
+    assert!(client.peek(BASE, (1 << 20) - 1).unwrap() == data[1..]);
 }
 
 #[test]

@@ -10,8 +10,11 @@ use rustix::fs::{OFlags, SealFlags};
 use rustix::mm::{MapFlags, ProtFlags};
 use vm_memory::VolatileSlice;
 
-/// Largest file that is mapped, bytes: more than any guest has, and little enough to leave address space for others.
-const MAX_FILE: u64 = 1 << 44;
+/// Largest file that is mapped, bytes: more than guests have.
+const MAX_FILE: u64 = 1 << 42;
+/// Most bytes that are mapped in the whole process: sparse files cost a hostile client nothing, but our address space
+/// (47 bits) must not run out.
+const MAX_TOTAL: usize = 1 << 46;
 
 /// Why a descriptor cannot be used as guest memory at all.
 #[derive(Debug, thiserror::Error)]
@@ -52,17 +55,16 @@ impl SharedMap {
         Ok(Self { base: base as usize, len, writable })
     }
 
-    /// The bytes from `offset` on, if the mapping has them.
-    #[inline]
+    /// The bytes from `offset` on. `None` if the mapping does not have them, or may not be written: a slice always
+    /// can be.
     pub fn slice(&self, offset: u64, len: usize) -> Option<VolatileSlice<'_>> {
         let start = usize::try_from(offset).ok()?;
-        if start.checked_add(len)? > self.len.get() {
+        if !self.writable || start.checked_add(len)? > self.len.get() {
             return None;
         }
-        // SAFETY: the range was just checked against the mapping, which lives as long as `self` and thus as long as
-        // the slice; the file cannot shrink below it (F_SEAL_SHRINK). What others do to the bytes meanwhile is what
-        // VolatileSlice is for. Writability is for the caller to check (`Perm`), who never writes to a mapping that
-        // is not writable.
+        // SAFETY: the range was just checked against the mapping, which is writable and lives as long as `self` and
+        // thus as long as the slice; the file cannot shrink below it (F_SEAL_SHRINK). What others do to the bytes
+        // meanwhile is what VolatileSlice is for.
         Some(unsafe { VolatileSlice::new((self.base + start) as *mut u8, len) })
     }
 
@@ -157,6 +159,10 @@ impl Backing {
         if let Some(map) = registry.get(&key).and_then(Weak::upgrade).filter(|m| m.len >= len) {
             return Ok(Some(Self { map, offset }));
         }
+        let total: usize = registry.values().filter_map(Weak::upgrade).map(|m| m.len()).sum();
+        if total.saturating_add(len.get()) > MAX_TOTAL {
+            return Err(rustix::io::Errno::NOMEM.into());
+        }
         let map = Arc::new(SharedMap::map(fd, len, writable)?);
         registry.insert(key, Arc::downgrade(&map));
         Ok(Some(Self { map, offset }))
@@ -209,6 +215,22 @@ mod tests {
         for (offset, size) in [(0, 0x2001), (0x2000, 1), (u64::MAX, 2), (0, 0)] {
             assert!(matches!(Backing::open(&fd, offset, size, true), Err(BackingError::Range { .. })));
         }
+    }
+
+    #[test]
+    fn a_huge_sparse_file_does_not_take_the_address_space() {
+        let fd = memfd(1 << 45, SealFlags::SHRINK);
+        let whole = Backing::open(&fd, 0, 1 << 45, true);
+        assert!(matches!(whole, Err(BackingError::Range { file: MAX_FILE, .. })));
+    }
+
+    #[test]
+    fn a_read_only_mapping_gives_no_slice() {
+        let fd = memfd(0x1000, SealFlags::SHRINK);
+        let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&fd));
+        let read_only = rustix::fs::open(path, OFlags::RDONLY, rustix::fs::Mode::empty()).unwrap();
+        let backing = Backing::open(&read_only, 0, 0x1000, false).unwrap().unwrap();
+        assert!(backing.map.slice(0, 1).is_none());
     }
 
     #[test]

@@ -302,12 +302,9 @@ impl Messages {
             return Ok(());
         }
         let client = client.ok_or(StageError::NoClient)?;
-        let parts = writes.iter().flat_map(|w| {
-            let chunks = w.bytes.chunks(MAX_DMA_MESSAGE).enumerate();
-            chunks.map(|(i, c)| (w.addr.wrapping_add((i * MAX_DMA_MESSAGE) as u64), c))
-        });
+        let pieces = writes.iter().map(|w| (w.addr, w.bytes.as_slice()));
         let current = || self.overlay.lock().generation == generation;
-        client.dma_write_all(parts.take_while(|_| current()), |addr, errno| {
+        client.dma_write_all(pieces.take_while(|_| current()), |addr, errno| {
             self.lost_writes.warn(format_args!("the client refused a write to {addr:#x} (errno {errno}): it is lost"));
         })?;
         Ok(())
