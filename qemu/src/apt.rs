@@ -84,12 +84,17 @@ impl Apt {
         command
     }
 
+    /// Fetches the package lists, unless this mirror's were fetched a moment ago.
     fn update(&self, progress: &mut dyn Progress) -> Result<(), SetupError> {
+        let stamp = self.config.with_file_name("updated");
+        if is_fresh(&stamp, &self.mirror) {
+            return Ok(());
+        }
         progress.step(&format!("reading the package lists of {}", self.suites.suites.join(", ")));
         // A list that could not be fetched is only a warning to apt unless it is told otherwise.
         let output = host::output(self.command("apt-get").args(["update", "-q", "--error-on=any"]))?;
         if output.status.success() {
-            return Ok(());
+            return fs::write(&stamp, &self.mirror).at("writing", &stamp);
         }
         Err(SetupError::Mirror { mirror: self.mirror.clone(), detail: last_words(&output.stderr) })
     }
@@ -155,10 +160,21 @@ impl Apt {
 
     /// Forgets the downloads: what they were for is in place.
     pub(crate) fn forget_downloads(&self, debs: &[PathBuf]) {
-        for deb in debs {
-            let _ = fs::remove_file(deb);
+        // apt's binary caches are larger than the lists that they are made from, within a second.
+        let caches = ["pkgcache.bin", "srcpkgcache.bin"].map(|name| self.config.with_file_name(name));
+        for file in debs.iter().chain(&caches) {
+            let _ = fs::remove_file(file);
         }
     }
+}
+
+/// Package lists younger than this are not fetched again: several parts may be made one after another.
+const FRESH: Duration = Duration::from_secs(600);
+
+/// Whether the stamp says that this mirror's lists have just been fetched.
+fn is_fresh(stamp: &Path, mirror: &str) -> bool {
+    let age = fs::metadata(stamp).and_then(|meta| meta.modified()).ok().and_then(|time| time.elapsed().ok());
+    age.is_some_and(|age| age < FRESH) && fs::read_to_string(stamp).is_ok_and(|text| text == mirror)
 }
 
 /// Unpacks packages into one tree with the usual links of a merged `/usr`.
@@ -323,6 +339,18 @@ mod tests {
         let text = "http://other.example/node/ nodistro\nhttp://mirror.example/debian/ bookworm \n";
         assert_eq!(pick_mirror(text, true).as_deref(), Some("http://mirror.example/debian"));
         assert_eq!(pick_mirror(text, false), None);
+    }
+
+    #[test]
+    fn lists_are_fresh_for_the_mirror_they_came_from() {
+        let dir = tempfile::tempdir().unwrap();
+        let stamp = dir.path().join("updated");
+        assert!(!is_fresh(&stamp, "http://m.example/debian"));
+        fs::write(&stamp, "http://m.example/debian").unwrap();
+        assert!(is_fresh(&stamp, "http://m.example/debian") && !is_fresh(&stamp, "http://other.example/debian"));
+        let old = std::time::SystemTime::now() - FRESH * 2;
+        File::options().write(true).open(&stamp).unwrap().set_modified(old).unwrap();
+        assert!(!is_fresh(&stamp, "http://m.example/debian"));
     }
 
     #[test]

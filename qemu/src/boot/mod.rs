@@ -75,7 +75,7 @@ impl Vm {
         let arguments = args::arguments(config, &files, accel, qemu.at_least(&ENDS_WITH_PARENT));
         log::debug!("{:?} {arguments:?}", qemu.argv());
         let run = Run::start(config, qemu, &arguments, dir.path(), ports)?;
-        let (ending, boot) = run.to_its_end(config, &console_log);
+        let (ending, boot) = run.finish(config, &console_log);
         if matches!(ending, Ending::Exited(_)) && config.console_log.is_none() {
             let _ = fs::remove_file(&console_log);
         }
@@ -203,7 +203,7 @@ impl Run {
         Ok(Self { child, since, messages, threads, sockets, qemu_log, signals, _terminal: terminal })
     }
 
-    fn to_its_end(mut self, config: &VmConfig, console_log: &Path) -> (Ending, Option<Duration>) {
+    fn finish(mut self, config: &VmConfig, console_log: &Path) -> (Ending, Option<Duration>) {
         let mut state = State::default();
         let ending = loop {
             if let Some(signal) = self.signals.caught() {
