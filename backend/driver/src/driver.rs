@@ -156,8 +156,8 @@ impl<H: Host> Driver<H> {
     fn load(&mut self) -> Result<()> {
         self.uar = self.alloc_uar()?;
         let (log_cmd, log_async) = (self.config.log_cmd_eq, self.config.log_async_eq);
-        self.add_eq(log_cmd, 0, &[Event::CMD])?;
         if self.config.events {
+            self.add_eq(log_cmd, 0, &[Event::CMD])?;
             self.commands.set_mode(Mode::Events);
         }
         self.add_eq(log_async, 0, &ASYNC_EVENTS)?;
@@ -180,6 +180,7 @@ impl<H: Host> Driver<H> {
         self.close()?;
         self.settle_pages()?;
         self.destroy_flow_table(TableType::NIC_RX, self.anchor)?;
+        // The command EQ is the first: while it goes, commands are polled for.
         while self.eqs.len() > 1 {
             self.drop_eq()?;
         }

@@ -20,6 +20,7 @@ pub mod driver;
 pub mod error;
 pub mod event;
 pub mod host;
+pub mod in_process;
 pub mod net;
 pub mod objects;
 pub mod pages;
