@@ -11,9 +11,10 @@ use rustix::io::Errno;
 use crate::commands::{Commands, Refusal};
 use crate::device::{Device, DeviceInfo};
 use crate::framing::{Message, Received, Receiver, StreamError};
-use crate::link::{Client, Link};
+use crate::link::Link;
 use crate::proto::{self, Header};
 use crate::ratelimit::RateLimit;
+use crate::requests::Client;
 use crate::version;
 
 /// Why a connection ended.
@@ -170,7 +171,8 @@ impl Connection<'_> {
     fn handle(&mut self, message: Message<'_>) -> Result<(), StreamError> {
         let header = message.header;
         if header.is_reply() {
-            let asked = self.link.as_ref().is_some_and(|l| message.fds.is_empty() && l.answer(&header, message.body));
+            let asked =
+                self.link.as_ref().is_some_and(|l| message.fds.is_empty() && l.requests.answer(&header, message.body));
             if !asked {
                 let name = &self.commands.info.name;
                 self.unasked.warn(format_args!("{name}: dropping a reply that nobody asked for ({header:?})"));

@@ -1,9 +1,9 @@
 //! What one PCI function offers to its socket.
 
 use crate::irqs::Irqs;
-use crate::link::Client;
 use crate::memory::function::Mapping;
 use crate::proto;
+use crate::requests::Client;
 
 /// One region: a BAR, the ROM, configuration space or VGA.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -30,6 +30,7 @@ mod irqs;
 mod link;
 mod memory;
 mod ratelimit;
+mod requests;
 mod server;
 mod version;
 
@@ -38,9 +39,9 @@ pub mod proto;
 
 pub use device::{Device, DeviceInfo, MapError, RegionInfo};
 pub use irqs::{IrqError, Irqs};
-pub use link::{Client, DmaLayout, MessageError};
 pub use memory::backing::{Backing, BackingError, SharedMap};
 pub use memory::function::{FunctionMemory, Mapping, Perm};
 pub use memory::interval::IntervalMap;
 pub use memory::messages::{Messages, Session, Sharing, StageError};
+pub use requests::{Client, DmaLayout, MessageError};
 pub use server::{ServeError, Stop, serve};

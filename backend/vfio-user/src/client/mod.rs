@@ -27,8 +27,8 @@ use rustix::io::Errno;
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, Shutdown, sendmsg};
 
 use crate::framing::{Received, Receiver};
-use crate::link::DmaLayout;
 use crate::proto::{self, Header, u32_at, u64_at};
+use crate::requests::DmaLayout;
 
 pub use calls::RegionDescription;
 use memory::{Area, Place};

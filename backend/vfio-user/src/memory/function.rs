@@ -12,7 +12,7 @@ use super::interval::{Advance, IntervalMap};
 use super::messages::{MAX_PART, Messages};
 use crate::device::MapError;
 use crate::irqs::Irqs;
-use crate::link::Client;
+use crate::requests::Client;
 
 // AtomicOps are defined on little-endian operands and done with the processor's own.
 const _: () = assert!(cfg!(target_endian = "little"), "guest memory is accessed in place, as a little-endian host");

@@ -9,9 +9,9 @@ use mlx5emu_pci_model::DmaError;
 use parking_lot::{Mutex, MutexGuard};
 
 use crate::irqs::Irqs;
-use crate::link::{Client, MessageError};
 use crate::proto::MAX_DMA_MESSAGE;
 use crate::ratelimit::RateLimit;
+use crate::requests::{Client, MessageError};
 
 /// Longest part of one access that is fetched at once, bytes. Longer accesses are fetched part by part.
 pub(crate) const MAX_PART: usize = 1 << 20;
