@@ -163,6 +163,7 @@ impl ClaimedDir {
         }
         is_private(path)?;
         let path = fs::canonicalize(path).map_err(io_error("open directory", path))?;
+        path.parent().map_or(Ok(()), is_safe_parent)?;
         let lock_path = path.join(LOCK);
         let lock = File::options().write(true).create(true).truncate(false).mode(0o600).open(&lock_path);
         let lock = lock.map_err(io_error("create", &lock_path))?;
@@ -199,10 +200,23 @@ fn is_private(path: &Path) -> Result<(), DirError> {
     let meta = fs::metadata(path).map_err(io_error("open directory", path))?;
     let why = if !meta.is_dir() {
         "is not a directory"
-    } else if meta.uid() != own_uid() {
-        "belongs to another user"
     } else if meta.mode() & 0o022 != 0 {
         "can be written to by other users"
+    } else if meta.uid() != own_uid() {
+        "belongs to another user"
+    } else {
+        return Ok(());
+    };
+    Err(DirError::NotPrivate { path: path.to_owned(), why })
+}
+
+/// Whether nobody but us and root can put another directory in the place of one below `path`.
+fn is_safe_parent(path: &Path) -> Result<(), DirError> {
+    let meta = fs::metadata(path).map_err(io_error("open directory", path))?;
+    let why = if meta.uid() != own_uid() && meta.uid() != 0 {
+        "belongs to another user"
+    } else if meta.mode() & 0o022 != 0 && meta.mode() & 0o1000 == 0 {
+        "can be written to by other users and is not sticky"
     } else {
         return Ok(());
     };
@@ -274,6 +288,8 @@ mod tests {
         fs::set_permissions(temp.path(), fs::Permissions::from_mode(0o777)).unwrap();
         let error = ClaimedDir::claim(temp.path()).unwrap_err();
         assert!(matches!(error, DirError::NotPrivate { .. }), "{error}");
+        let error = ClaimedDir::claim(&temp.path().join("below")).unwrap_err();
+        assert!(error.to_string().contains("sticky"), "{error}");
         let file = temp.path().join("file");
         fs::write(&file, "").unwrap();
         assert!(ClaimedDir::claim(&file).is_err());
