@@ -30,3 +30,6 @@ pub mod threads;
 
 pub use clock::Clock;
 pub use start::{Confinement, Running, StartError, StartOptions, start};
+
+#[cfg(test)]
+mod tests;
