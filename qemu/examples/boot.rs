@@ -7,7 +7,17 @@ use mlx5emu_qemu::boot::{Vm, VmConfig};
 use mlx5emu_qemu::progress;
 use mlx5emu_qemu::setup::{Needs, Setup};
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
+fn main() {
+    match run() {
+        Ok(code) => std::process::exit(code),
+        Err(error) => {
+            eprintln!("boot: {error}");
+            std::process::exit(125);
+        }
+    }
+}
+
+fn run() -> Result<i32, Box<dyn std::error::Error>> {
     let mut words: Vec<String> = std::env::args().skip(1).collect();
     let command = words.iter().position(|word| word == "--").map(|at| {
         let mut tail = words.split_off(at);
@@ -39,5 +49,5 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     if let (Some(boot), true) = (outcome.boot, std::env::var_os("VERBOSE").is_some()) {
         eprintln!("boot: init after {boot:.2?}");
     }
-    std::process::exit(outcome.exit_code());
+    Ok(outcome.exit_code())
 }

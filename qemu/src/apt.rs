@@ -49,7 +49,8 @@ pub(crate) struct Apt {
     suites: Suites,
     mirror: String,
     config: PathBuf,
-    archives: PathBuf,
+    /// Where packages are downloaded to. Not apt's own archive, whose contents it would leave out of a plan.
+    downloads: PathBuf,
 }
 
 impl Apt {
@@ -61,7 +62,7 @@ impl Apt {
         let keyring = keyring(progress)?;
         let mirror = mirror()?;
         let root = cache.dir(&format!("apt/{}", suites.name))?;
-        for below in ["lists/partial", "archives/partial", "etc"] {
+        for below in ["lists/partial", "archives/partial", "downloads", "etc"] {
             let dir = root.join(below);
             fs::create_dir_all(&dir).at("creating", &dir)?;
         }
@@ -69,11 +70,11 @@ impl Apt {
             let path = root.join(name);
             fs::write(&path, text).at("writing", &path)
         };
-        let archives = root.join("archives");
+        let downloads = root.join("downloads");
         write("status", String::new())?;
         write("sources.list", sources(suites, &mirror, &keyring))?;
         write("apt.conf", configuration(&root, suites, &host_acquire_settings()))?;
-        let apt = Self { suites, mirror, config: root.join("apt.conf"), archives };
+        let apt = Self { suites, mirror, config: root.join("apt.conf"), downloads };
         apt.update(progress)?;
         Ok(apt)
     }
@@ -96,7 +97,7 @@ impl Apt {
         if output.status.success() {
             return fs::write(&stamp, &self.mirror).at("writing", &stamp);
         }
-        Err(SetupError::Mirror { mirror: self.mirror.clone(), detail: last_words(&output.stderr) })
+        Err(SetupError::Mirror { mirror: self.mirror.clone(), detail: fetch_error(&output.stderr) })
     }
 
     /// What has to be fetched for `wanted` and everything they depend on, less what `skip` refuses.
@@ -138,24 +139,24 @@ impl Apt {
     ) -> Result<Vec<PathBuf>, SetupError> {
         let total = packages.iter().map(|package| package.size).sum();
         progress.step(&format!("{part}: downloading {} packages, {} MiB", packages.len(), total >> 20));
-        let errors = self.archives.join("errors");
+        let errors = self.downloads.join("errors");
         let log = File::create(&errors).at("creating", &errors)?;
         let mut command = self.command("apt-get");
-        command.args(["download", "-qq"]).current_dir(&self.archives).stdout(Stdio::null()).stderr(log);
+        command.args(["download", "-qq"]).current_dir(&self.downloads).stdout(Stdio::null()).stderr(log);
         command.args(packages.iter().map(|package| format!("{}={}", package.name, package.version)));
         let mut child = command.spawn().map_err(|error| host::cannot_start("apt-get", &error))?;
         let status = loop {
-            if let Some(status) = child.try_wait().at("waiting for", &self.archives)? {
+            if let Some(status) = child.try_wait().at("waiting for", &self.downloads)? {
                 break status;
             }
-            progress.amount(bytes_in(&self.archives), total);
+            progress.amount(bytes_in(&self.downloads), total);
             std::thread::sleep(Duration::from_millis(100));
         };
         if !status.success() {
             let detail = last_words(&fs::read(&errors).unwrap_or_default());
             return Err(SetupError::Download { part: part.to_owned(), detail });
         }
-        Ok(packages.iter().map(|package| self.archives.join(&package.file)).collect())
+        Ok(packages.iter().map(|package| self.downloads.join(&package.file)).collect())
     }
 
     /// Forgets the downloads: what they were for is in place.
@@ -165,6 +166,17 @@ impl Apt {
         for file in debs.iter().chain(&caches) {
             let _ = fs::remove_file(file);
         }
+    }
+}
+
+/// Why fetching failed: apt says that first, and complains about what follows from it afterwards.
+fn fetch_error(stderr: &[u8]) -> String {
+    let text = String::from_utf8_lossy(stderr);
+    let first = text.lines().find_map(|line| line.strip_prefix("E: Failed to fetch "));
+    // The URL, two spaces, the reason.
+    match first.and_then(|line| line.split_once("  ")) {
+        Some((_, reason)) => reason.split_whitespace().collect::<Vec<_>>().join(" "),
+        None => last_words(stderr),
     }
 }
 
@@ -339,6 +351,13 @@ mod tests {
         let text = "http://other.example/node/ nodistro\nhttp://mirror.example/debian/ bookworm \n";
         assert_eq!(pick_mirror(text, true).as_deref(), Some("http://mirror.example/debian"));
         assert_eq!(pick_mirror(text, false), None);
+    }
+
+    #[test]
+    fn the_reason_is_what_apt_said_first() {
+        let text = b"E: Failed to fetch http://m.example/d/InRelease  Could not resolve 'm.example'\nE: Some index files failed\n";
+        assert_eq!(fetch_error(text), "Could not resolve 'm.example'");
+        assert_eq!(fetch_error(b"E: The repository is not signed.\n"), "The repository is not signed.");
     }
 
     #[test]

@@ -71,16 +71,15 @@ impl Cache {
             progress.step("waiting for another mlx5emu that is setting up");
             rustix::fs::flock(&file, FlockOperation::LockExclusive).map_err(Into::into).at("locking", &path)?;
         }
-        let leftovers = self.root.join("tmp");
-        if leftovers.exists() {
-            fs::remove_dir_all(&leftovers).at("removing", &leftovers)?;
-        }
+        // A program that a killed run started may still be writing there: what it leaves is for the next sweep.
+        let _ = fs::remove_dir_all(self.root.join("tmp"));
         Ok(CacheLock { _file: file })
     }
 
     /// A fresh directory to build a part in. Needs the lock, because a lock holder sweeps `tmp/`.
     pub(crate) fn scratch(&self, _lock: &CacheLock, name: &str) -> Result<PathBuf, SetupError> {
-        self.dir(&format!("tmp/{name}"))
+        // Never the name that a killed run used, whose programs may still be writing.
+        self.dir(&format!("tmp/{name}-{}", std::process::id()))
     }
 
     /// Moves a finished directory into place and lets `alias` name it. Returns where it is now.
