@@ -71,12 +71,8 @@ pub type SharedWorld = Rc<RefCell<World>>;
 
 /// A card with two ports wired to each other, a function each.
 pub fn two_ports() -> Personality {
-    let function = |n: u16| FunctionSetup {
-        name: format!("pf{n}"),
-        port: usize::from(n),
-        vhca_id: n + 1,
-        vectors: VECTORS,
-    };
+    let function =
+        |n: u16| FunctionSetup { name: format!("pf{n}"), port: usize::from(n), vhca_id: n + 1, vectors: VECTORS };
     Personality {
         version: (28, 40, 1000),
         psid: "MT_EMU0000001".into(),

@@ -56,6 +56,16 @@ impl Match {
         self.outer_masked(outer::dmac_47_16, high_mask, high).outer_masked(outer::dmac_15_0, low_mask, low)
     }
 
+    /// And: the IPv4 destination is `address`, where `mask` has ones.
+    #[must_use]
+    pub fn dst_ipv4(mut self, address: u32, mask: u32) -> Self {
+        for (bytes, number) in [(&mut self.mask, mask), (&mut self.value, address)] {
+            let outer = fte_match_param::outer_headers.of_mut(bytes);
+            ipv4_layout::ipv4.set(fte_match_set_lyr_2_4::dst_ipv4_dst_ipv6.of_mut(outer), number.into());
+        }
+        self
+    }
+
     /// `match_criteria_enable`.
     fn enable(&self) -> u8 {
         if self.mask.iter().all(|b| *b == 0) { 0 } else { MatchCriteria::OUTER_HEADERS.0 }

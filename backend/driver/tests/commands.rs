@@ -9,8 +9,8 @@ use mlx5emu_card::card::ResetKind;
 use mlx5emu_driver::command::{PCI_CMD_XPORT, input};
 use mlx5emu_driver::{Config, Driver, Error, Host, NetConfig};
 use mlx5emu_prm::layouts::{
-    alloc_pd_out, cmd_in, dealloc_pd_in, mlx5_cmd_layout as entry,
-    mlx5_cmd_prot_block as block, query_hca_cap_in, query_hca_cap_out,
+    alloc_pd_out, cmd_in, dealloc_pd_in, mlx5_cmd_layout as entry, mlx5_cmd_prot_block as block, query_hca_cap_in,
+    query_hca_cap_out,
 };
 use mlx5emu_prm::opcode::{DeliveryStatus, Opcode, Status};
 

@@ -141,7 +141,7 @@ fn random_contexts_then_traffic() {
         let mut rng = Rng::new(seed ^ 0x0b7ec);
         for _ in 0..300 {
             let opcode = rng.pick(&creates);
-            let len = 0x110 + rng.below(0x500) as usize;
+            let len = 0x110 + 4 * rng.below(0x140) as usize;
             let mut cmd = input(opcode, len);
             for at in (8..len).step_by(4) {
                 if rng.below(5) == 0 {
@@ -413,7 +413,7 @@ fn objects_in_use_cannot_be_destroyed() {
 fn flow_rules_cannot_go_in_circles_or_fill_the_card() {
     use mlx5emu_driver::steering::{Action, Destination, Match};
     use mlx5emu_prm::steering::TableType;
-    let (_, mut a, b) = opened(3, &NetConfig::default());
+    let (world, mut a, mut b) = opened(3, &NetConfig::default());
     let low = a.create_flow_table(TableType::NIC_RX, 5, 4, None).unwrap();
     let high = a.create_flow_table(TableType::NIC_RX, 6, 4, None).unwrap();
     let group = a.create_flow_group(high, 0, 15, &Match::any()).unwrap();
@@ -421,14 +421,25 @@ fn flow_rules_cannot_go_in_circles_or_fill_the_card() {
         let action = Action::Forward(vec![Destination::Table(target)]);
         assert!(a.set_fte(high, group, 0, &Match::any(), &action).is_err(), "a jump down to {target:#x}");
     }
-    assert!(a.create_flow_table(TableType::NIC_RX, 7, 4, Some(low)).is_err(), "a miss that leads down");
     assert!(a.create_flow_group(high, 8, 20, &Match::any()).is_err(), "beyond the table");
     assert!(a.create_flow_group(high, 4, 5, &Match::any()).is_err(), "over another group");
     let too_many = vec![Destination::Tir(a.net().unwrap().channels[0].tirn); 5000];
     assert!(a.set_fte(high, group, 0, &Match::any(), &Action::Forward(too_many)).is_err());
     assert_eq!(Match::any().mask.len(), fte_match_param::SIZE);
     a.destroy_flow_group(high, group).unwrap();
-    for table in [high, low] {
+    // A rule leads up, a miss back down: frames that go in are dropped after a bounded walk.
+    let loop_table = a.create_flow_table(TableType::NIC_RX, 7, 0, Some(low)).unwrap();
+    let up = a.create_flow_group(low, 0, 15, &Match::any()).unwrap();
+    let action = Action::Forward(vec![Destination::Table(loop_table)]);
+    a.set_fte(low, up, 0, &Match::any(), &action).unwrap();
+    a.set_flow_table_root(TableType::NIC_RX, low).unwrap();
+    b.send(&plain(mac(&a), mac(&b), 100, 1)).unwrap();
+    world.borrow_mut().settle();
+    assert!(a.recv().unwrap().is_none());
+    a.close().unwrap();
+    a.delete_fte(low, 0).unwrap();
+    a.destroy_flow_group(low, up).unwrap();
+    for table in [loop_table, high, low] {
         a.destroy_flow_table(TableType::NIC_RX, table).unwrap();
     }
     // Tables until the card has no more: it says so, and takes all of them back.

@@ -380,8 +380,7 @@ fn tcp_is_segmented() {
             let payload = Rng::new(4).bytes(len);
             let frame = ip_frame(mac(&b), mac(&a), kind, &flow, &payload, false);
             let header = frame.len() - len;
-            let options =
-                SendOptions { inline: header, mss, l3_csum: true, l4_csum: true, ..SendOptions::default() };
+            let options = SendOptions { inline: header, mss, l3_csum: true, l4_csum: true, ..SendOptions::default() };
             a.send_on(0, &frame, &options).unwrap();
             let mut whole = Vec::new();
             let tcp = header - 20;
