@@ -7,19 +7,26 @@ use mlx5emu_driver::command::input;
 use mlx5emu_driver::{Config, Driver, Host, NetConfig};
 use mlx5emu_prm::opcode::Opcode;
 
-use super::machine::{Machine, Rig, frame, goodbye, mac, rig, rig_with, wait_until};
+use super::machine::{Machine, RAM, RAM_AT, Rig, frame, goodbye, mac, rig, rig_with, wait_until};
 use crate::StartOptions;
 
 /// Frames that the victim has received before it loses something.
 const WARM_UP: u32 = 200;
+/// Frames that may be sent to it while that happens.
+const FLOOD: u64 = 2000;
 /// Frames that are sent to it afterwards.
-const AFTERMATH: u64 = 2000;
+const AFTERMATH: u64 = 1000;
+
+/// Frames that the sender may be ahead of the victim before that: fewer than the victim has receive WQEs.
+const AHEAD: u64 = 512;
 
 /// Sends to a neighbour without end while something happens to it; says how many frames it has sent.
 struct Flood<'a> {
     driver: Driver<Machine>,
     to: [u8; 6],
     stop: &'a AtomicBool,
+    /// Frames that may be sent in all.
+    budget: &'a AtomicU64,
     sent: &'a AtomicU64,
 }
 
@@ -27,6 +34,10 @@ impl Flood<'_> {
     fn run(mut self) -> Driver<Machine> {
         let from = mac(&self.driver);
         while !self.stop.load(SeqCst) {
+            if self.sent.load(SeqCst) >= self.budget.load(SeqCst) {
+                std::thread::yield_now();
+                continue;
+            }
             let frames: Vec<_> = (0..16).map(|n| frame(self.to, from, 1000, n)).collect();
             self.driver.send_batch(0, &frames).unwrap();
             self.driver.service().unwrap();
@@ -36,68 +47,84 @@ impl Flood<'_> {
     }
 }
 
-/// Takes something away from a function that receives a flood. When `take` returns, not a byte of its memory changes any
-/// more. `restore` makes the function usable again.
-fn under_flood(rig: &Rig, take: fn(&Machine), restore: fn(&Machine)) {
-    let [sender, mut victim] = rig.opened();
-    let (stop, sent) = (AtomicBool::new(false), AtomicU64::new(0));
-    let flood = Flood { driver: sender, to: mac(&victim), stop: &stop, sent: &sent };
-    let sender = std::thread::scope(|scope| {
+/// Has thousands of receive WQEs, so that a flood finds memory to write to whenever something is taken away.
+fn deep() -> NetConfig {
+    let mut config = NetConfig::default();
+    config.rq.log_size = 12;
+    config.rq_cq.log_size = 12;
+    config
+}
+
+/// Takes something away from a function that receives a flood, and says whether its memory stayed as it was when `take`
+/// returned. `restore` makes the function usable again.
+fn under_flood(take: fn(&Machine), restore: fn(&Machine)) -> bool {
+    let rig = rig();
+    let mut sender = Driver::probe(rig.machine(0), Config::default()).unwrap();
+    let mut victim = Driver::probe(rig.machine(1), Config::default()).unwrap();
+    sender.open(NetConfig::default()).unwrap();
+    victim.open(deep()).unwrap();
+    let (stop, sent, budget) = (AtomicBool::new(false), AtomicU64::new(0), AtomicU64::new(AHEAD));
+    let flood = Flood { driver: sender, to: mac(&victim), stop: &stop, budget: &budget, sent: &sent };
+    std::thread::scope(|scope| {
         let flood = scope.spawn(|| flood.run());
         for _ in 0..WARM_UP {
             victim.recv_wait().unwrap();
+            budget.fetch_add(1, SeqCst);
         }
-        // Hundreds of receive WQEs are posted, and frames for them are on their way.
+        // A flood while it is taken away and the memory is copied, and then more: the receive WQEs last for all of it.
+        let from = sent.load(SeqCst);
+        budget.store(from + FLOOD, SeqCst);
         take(&victim.host);
         let before = victim.host.ram();
-        let from = sent.load(SeqCst);
-        wait_until("more frames", || sent.load(SeqCst) >= from + AFTERMATH || flood.is_finished());
+        budget.store(from + FLOOD + AFTERMATH, SeqCst);
+        wait_until("more frames", || sent.load(SeqCst) >= from + FLOOD + AFTERMATH || flood.is_finished());
         let untouched = victim.host.ram() == before;
         stop.store(true, SeqCst);
-        let sender = flood.join().unwrap();
-        assert!(untouched, "memory changed after it was taken away");
-        let machine = victim.abandon().afresh();
+        goodbye(flood.join().unwrap());
+        let machine = victim.abandon();
         restore(&machine);
-        goodbye(Driver::probe(machine, Config::default()).unwrap());
-        sender
-    });
-    goodbye(sender);
+        goodbye(Driver::probe(machine.afresh(), Config::default()).unwrap());
+        untouched
+    })
 }
 
-fn reenable(machine: &Machine) {
+fn reset_and_enable(machine: &Machine) {
+    machine.client.reset().unwrap();
     machine.enable();
 }
 
 #[test]
+fn a_function_from_which_nothing_is_taken_goes_on_receiving() {
+    assert!(!under_flood(|_| (), reset_and_enable));
+}
+
+#[test]
 fn after_unmap_memory_is_left_alone() {
-    let all = |machine: &Machine| assert!(machine.client.unmap_all().unwrap() > 0);
-    under_flood(&rig(), all, |machine| {
+    let all = |machine: &Machine| {
+        // What the function asks the client for from now on by message is not the RAM.
+        machine.client.place_silently(RAM_AT, vec![0; RAM as usize]);
+        assert_eq!(machine.client.unmap_all().unwrap(), RAM);
+    };
+    let restore = |machine: &Machine| {
         machine.map_ram();
-        machine.client.reset().unwrap();
-        machine.enable();
-    });
+        reset_and_enable(machine);
+    };
+    assert!(under_flood(all, restore));
 }
 
 #[test]
 fn after_bus_master_is_switched_off_memory_is_left_alone() {
-    under_flood(
-        &rig(),
-        |machine| machine.set_command(1 << 1),
-        |machine| {
-            machine.client.reset().unwrap();
-            machine.enable();
-        },
-    );
+    assert!(under_flood(|machine| machine.set_command(1 << 1), reset_and_enable));
 }
 
 #[test]
 fn after_a_function_level_reset_memory_is_left_alone() {
-    under_flood(&rig(), Machine::flr, reenable);
+    assert!(under_flood(Machine::flr, Machine::enable));
 }
 
 #[test]
 fn after_a_device_reset_memory_is_left_alone() {
-    under_flood(&rig(), |machine| machine.client.reset().unwrap(), reenable);
+    assert!(under_flood(|machine| machine.client.reset().unwrap(), Machine::enable));
 }
 
 /// A command is held in the card when its function is reset; afterwards it is forgotten, without an answer.
@@ -171,11 +198,11 @@ fn two_functions_that_flood_each_other_share_the_worker() {
     let rig = rig_with(StartOptions { workers: Some(1), ..StartOptions::default() });
     let [a, b] = rig.opened();
     let (to_a, to_b) = (mac(&a), mac(&b));
-    let stop = AtomicBool::new(false);
+    let (stop, budget) = (AtomicBool::new(false), AtomicU64::new(u64::MAX));
     let sent = [AtomicU64::new(0), AtomicU64::new(0)];
     let drivers = std::thread::scope(|scope| {
-        let a = Flood { driver: a, to: to_b, stop: &stop, sent: &sent[0] };
-        let b = Flood { driver: b, to: to_a, stop: &stop, sent: &sent[1] };
+        let a = Flood { driver: a, to: to_b, stop: &stop, budget: &budget, sent: &sent[0] };
+        let b = Flood { driver: b, to: to_a, stop: &stop, budget: &budget, sent: &sent[1] };
         let threads = [scope.spawn(|| a.run()), scope.spawn(|| b.run())];
         for round in 1..=20 {
             // Under the exclusive gate, in the middle of it.
