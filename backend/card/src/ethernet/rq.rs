@@ -85,7 +85,10 @@ impl<M: DmaSpace + 'static> Card<M> {
         let counter_set = rqc::counter_set_id.get32(context);
         let state = &mut self.functions[call.f].state;
         state.queues.cqs.get(cqn)?;
-        state.memory.pds.get(pd)?;
+        // The driver's drop queue names no PD: it never fills a WQE, and no key is of PD 0.
+        if pd != 0 {
+            state.memory.pds.get(pd)?;
+        }
         if counter_set != 0 {
             state.ethernet.counters.get(counter_set)?;
         }
@@ -105,7 +108,9 @@ impl<M: DmaSpace + 'static> Card<M> {
         };
         let rqn = state.ethernet.queues.insert(Queue::Receive(rq))?;
         state.queues.hold_cq(cqn)?;
-        state.memory.pds.hold(pd)?;
+        if pd != 0 {
+            state.memory.pds.hold(pd)?;
+        }
         if counter_set != 0 {
             state.ethernet.counters.hold(counter_set)?;
         }
