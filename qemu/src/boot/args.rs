@@ -22,7 +22,8 @@ pub(crate) enum Accel {
 #[derive(Debug)]
 pub(crate) struct Files {
     pub(crate) initramfs: PathBuf,
-    pub(crate) console_log: PathBuf,
+    /// The socket that takes the kernel console's output.
+    pub(crate) console: PathBuf,
     /// Names of virtio ports with the sockets that we listen on.
     pub(crate) ports: Vec<(String, PathBuf)>,
 }
@@ -37,12 +38,12 @@ const KERNEL_PARAMETERS: &str = "console=ttyS0 panic=-1 tsc=reliable no_timer_ch
 pub(crate) fn arguments(config: &VmConfig, files: &Files, accel: Accel, ends_with_parent: bool) -> Vec<OsString> {
     let mut args = Arguments::default();
     machine(&mut args, config, accel);
-    // Standard input and output are the guest's terminal or nobody's; the kernel talks to a file.
+    // Standard input and output are the guest's terminal or nobody's; the kernel talks to a log.
     args.push(["-nodefaults", "-no-user-config", "-no-reboot", "-display", "none", "-vga", "none", "-monitor", "none"]);
     if ends_with_parent {
         args.push(["-run-with", "exit-with-parent=on"]);
     }
-    args.push(["-chardev".into(), format!("file,id=console,path={}", escape(&files.console_log))]);
+    args.push(["-chardev".into(), format!("socket,id=console,path={}", escape(&files.console))]);
     args.push(["-serial", "chardev:console"]);
     ports(&mut args, config, files);
     shares(&mut args, config);
@@ -149,7 +150,7 @@ mod tests {
     fn lines(config: &VmConfig, accel: Accel) -> Vec<String> {
         let files = Files {
             initramfs: "/run/i".into(),
-            console_log: "/run/a,b.log".into(),
+            console: "/run/a,b".into(),
             ports: vec![("mlx5emu.status".into(), "/run/status".into())],
         };
         arguments(config, &files, accel, true).into_iter().map(|arg| arg.into_string().unwrap()).collect()
@@ -191,7 +192,7 @@ mod tests {
     #[test]
     fn commas_in_paths_are_doubled() {
         let lines = lines(&config(), Accel::Tcg);
-        assert!(value(&lines, "-chardev").contains(&"file,id=console,path=/run/a,,b.log"));
+        assert!(value(&lines, "-chardev").contains(&"socket,id=console,path=/run/a,,b"));
     }
 
     #[test]

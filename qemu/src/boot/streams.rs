@@ -1,6 +1,7 @@
 //! The guest's ports on the host: unix sockets that QEMU connects to, each served by a thread.
 
-use std::io::{self, Read, Write};
+use std::fs::File;
+use std::io::{self, Read, Seek, Write};
 use std::net::Shutdown;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -23,6 +24,8 @@ pub(crate) enum Sink {
     Copy(Box<dyn Write + Send>),
     /// To the run's loop, as messages.
     Status(Sender<Message>),
+    /// Into a file of bounded size.
+    Log(File),
     /// Nowhere: the port is fed from our standard input.
     Feed,
 }
@@ -49,6 +52,10 @@ impl Listening {
                     let mut parser = Parser::default();
                     drain(stream, |bytes| parser.feed(bytes).into_iter().for_each(|message| drop(to.send(message))));
                 }
+                Sink::Log(file) => {
+                    let mut log = Log { file, written: 0, limit: LOG_LIMIT };
+                    drain(stream, |bytes| log.write(bytes));
+                }
                 Sink::Feed => feed(stream),
             }
         })
@@ -58,6 +65,31 @@ impl Listening {
 /// Ends the wait of a port that QEMU has not connected to.
 pub(crate) fn release(path: &Path) {
     let _ = UnixStream::connect(path);
+}
+
+/// Bytes of the kernel console's log. A guest that prints without end must not fill the disk.
+const LOG_LIMIT: u64 = 64 << 20;
+
+/// A file that starts anew when it is full: the end is what tells why a guest died.
+struct Log {
+    file: File,
+    written: u64,
+    limit: u64,
+}
+
+impl Log {
+    fn write(&mut self, bytes: &[u8]) {
+        if self.written + bytes.len() as u64 > self.limit {
+            // If it cannot be emptied it stays as it is.
+            if self.file.set_len(0).and_then(|()| self.file.rewind()).is_err() {
+                return;
+            }
+            self.written = 0;
+            let _ = self.file.write_all(b"[earlier lines dropped: the console's log was full]\n");
+        }
+        self.written += bytes.len() as u64;
+        let _ = self.file.write_all(bytes);
+    }
 }
 
 fn drain(mut stream: UnixStream, mut with: impl FnMut(&[u8])) {
@@ -109,6 +141,18 @@ mod tests {
         drop(guest);
         thread.join().unwrap();
         assert_eq!(*seen.0.lock().unwrap(), text);
+    }
+
+    #[test]
+    fn a_full_log_starts_anew_and_keeps_the_end() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let mut log = Log { file: file.reopen().unwrap(), written: 0, limit: 100 };
+        for n in 0..30 {
+            log.write(format!("line {n:04}\n").as_bytes());
+        }
+        let text = std::fs::read_to_string(file.path()).unwrap();
+        assert!(text.len() < 200 && text.starts_with("[earlier lines dropped"), "{text}");
+        assert!(text.ends_with("line 0029\n"), "{text}");
     }
 
     #[test]

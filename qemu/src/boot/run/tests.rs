@@ -82,12 +82,3 @@ fn a_guest_under_a_debugger_may_take_its_time_to_boot() {
     config.gdb = Some(1234);
     assert_eq!(State::default().overdue(&config, day), None);
 }
-
-#[test]
-fn wrong_words_are_refused_before_anything_starts() {
-    let mut config = config(Some("x"));
-    config.shares = vec!["/no/such/folder:/mnt".parse().unwrap()];
-    assert!(check(&config).unwrap_err().to_string().contains("/no/such/folder does not exist"));
-    assert!(enough_memory(256, 120).unwrap_err().to_string().contains("256 MiB of memory are too little"));
-    assert!(enough_memory(512, 120).is_ok());
-}
