@@ -4,6 +4,7 @@
 //! and holds nothing. A reset in between is noticed by the generation: the old command is dropped without an answer.
 
 use mlx5emu_pci_model::{Attrs, DmaError, DmaSpace};
+use mlx5emu_prm::command::layouts as prm_layouts;
 use mlx5emu_prm::event::Event;
 use mlx5emu_prm::layouts::{cmd_in, cmd_out, mlx5_cmd_layout as entry, mlx5_cmd_prot_block as block, mlx5_eqe_cmd};
 use mlx5emu_prm::opcode::{DeliveryStatus, Opcode, Status};
@@ -20,8 +21,6 @@ const PCI_CMD_XPORT: u8 = 7;
 const INLINE: usize = 16;
 /// Longest input or output: more than any command of the driver has (the longest page list is about 400 KiB).
 const MAX_LEN: u64 = 1 << 20;
-/// Bit of `status_own` that says "the card owns the entry".
-const OWNER_HW: u8 = 1;
 
 /// A command that was fetched.
 #[derive(Debug)]
@@ -83,6 +82,13 @@ impl<M: DmaSpace + 'static> Card<M> {
                 return Ok(None);
             }
         }
+        if !entry::ownership.is_set(&raw) {
+            // The driver still owns the entry: nothing was asked, and naming the slot in an event would harm it.
+            function.front.take_slot(slot);
+            function.front.slot_done(slot);
+            limited!(function.log, warn, "{}: doorbell for command slot {slot}, which holds none", function.name);
+            return Ok(None);
+        }
         let mut command = Box::new(Command {
             function: f,
             slot,
@@ -109,8 +115,7 @@ impl<M: DmaSpace + 'static> Card<M> {
     }
 
     fn fill_command(&self, f: FunctionIndex, raw: &[u8], command: &mut Command) -> Result<(), Fault> {
-        let status_own = entry::status_own.get(raw) as u8;
-        if entry::r#type.get(raw) as u8 != PCI_CMD_XPORT || status_own & OWNER_HW == 0 {
+        if entry::r#type.get(raw) as u8 != PCI_CMD_XPORT {
             return Err(Fault::Entry);
         }
         let (in_len, out_len) = (entry::inlen.get(raw), entry::outlen.get(raw));
@@ -176,15 +181,22 @@ impl<M: DmaSpace + 'static> Card<M> {
             self.functions[f].state.parked.push((command, Wait::Hold));
             return None;
         }
-        let mut output = vec![0u8; command.out_len];
+        // Handlers see the whole fixed part of input and output: what a shorter command leaves out is zero, what a shorter
+        // answer has no room for is cut off.
+        let (in_size, out_size) = prm_layouts(opcode).map_or((0, 0), |(i, o)| (i.size, o.size));
+        if command.input.len() < in_size {
+            command.input.resize(in_size, 0);
+        }
+        let mut output = vec![0u8; command.out_len.max(out_size)];
         match self.dispatch(&command, &mut output, now) {
-            Ok(()) => {}
+            Ok(()) => output.truncate(command.out_len),
             Err(Stop::Wait(wait)) => {
                 command.released = true;
                 self.functions[f].state.parked.push((command, wait));
                 return None;
             }
             Err(Stop::Refused(refusal)) => {
+                output.truncate(command.out_len);
                 output.fill(0);
                 cmd_out::status.set(&mut output, u64::from(refusal.status.0));
                 cmd_out::syndrome.set(&mut output, refusal.syndrome as u64);
@@ -405,7 +417,7 @@ impl Fault {
     fn text(self) -> String {
         match self {
             Self::Dma(error) => format!("mailbox: {error}"),
-            Self::Entry => "the entry is not a command that the card owns".into(),
+            Self::Entry => "the entry is not a command".into(),
             Self::InLen => "input length out of range".into(),
             Self::OutLen => "output length out of range".into(),
             Self::InPtr => "input mailbox missing or unreadable".into(),

@@ -183,11 +183,20 @@ impl<M: DmaSpace + 'static> Card<M> {
         let index = call.get(cmd::flow_index);
         let context = read_flow_context(cmd::flow_context.of(call.input))?;
         self.check_tirs(call, &context)?;
+        let steering = self.steering(call);
         match call.op_mod() {
-            0 => Ok(self.steering(call).set_entry(namespace, table, index, &context)?),
+            0 => {
+                steering.set_entry(namespace, table, index, &context)?;
+                self.hold_tirs(call, &context)
+            }
             FTE_MODIFY => {
+                let old = steering.query_entry(namespace, table, index)?;
                 let mask = ModifyMask(cmd::modify_enable_mask.get(call.input) as u8);
-                Ok(self.steering(call).modify_entry(namespace, table, index, mask, &context)?)
+                steering.modify_entry(namespace, table, index, mask, &context)?;
+                let new = steering.query_entry(namespace, table, index)?;
+                self.hold_tirs(call, &new)?;
+                self.release_tirs(call, &old);
+                Ok(())
             }
             other => refuse(Status::BAD_PARAM, Syndrome::UnknownOpMod, format!("op_mod {other}")),
         }
@@ -195,19 +204,26 @@ impl<M: DmaSpace + 'static> Card<M> {
 
     /// Destinations that are TIRs must exist when an entry names them.
     fn check_tirs(&self, call: &Call, context: &FlowContext) -> Done {
-        for destination in &context.destinations {
-            if let Destination::Tir(tirn) = destination {
-                self.functions[call.f].state.ethernet.tirs.get(*tirn)?;
-            }
-        }
-        Ok(())
+        tirs(context).try_for_each(|tirn| self.functions[call.f].state.ethernet.tirs.get(tirn).map(drop))
+    }
+
+    /// A TIR that an entry names can't be destroyed.
+    fn hold_tirs(&mut self, call: &Call, context: &FlowContext) -> Done {
+        tirs(context).try_for_each(|tirn| self.functions[call.f].state.ethernet.tirs.hold(tirn))
+    }
+
+    fn release_tirs(&mut self, call: &Call, context: &FlowContext) {
+        tirs(context).for_each(|tirn| self.functions[call.f].state.ethernet.tirs.release(tirn));
     }
 
     pub(crate) fn delete_flow_table_entry(&mut self, call: &mut Call) -> Done {
         use delete_fte_in as cmd;
         let (namespace, table) = (namespace_of!(call, cmd), TableId(call.get(cmd::table_id)));
         let index = call.get(cmd::flow_index);
-        Ok(self.steering(call).delete_entry(namespace, table, index)?)
+        let old = self.steering(call).query_entry(namespace, table, index)?;
+        self.steering(call).delete_entry(namespace, table, index)?;
+        self.release_tirs(call, &old);
+        Ok(())
     }
 
     pub(crate) fn query_flow_table_entry(&mut self, call: &mut Call) -> Done {
@@ -234,6 +250,10 @@ impl<M: DmaSpace + 'static> Card<M> {
         }
         Ok(())
     }
+}
+
+fn tirs(context: &FlowContext) -> impl Iterator<Item = u32> {
+    context.destinations.iter().filter_map(|d| if let Destination::Tir(tirn) = d { Some(*tirn) } else { None })
 }
 
 fn read_flow_context(raw: &[u8]) -> Result<FlowContext, Stop> {
