@@ -1,17 +1,13 @@
-//! A card in the same thread: the driver's waiting is what lets it run. Which of its tasks is next is drawn from a seed,
-//! and time passes by steps, so that a run can be repeated to the byte.
-//!
-//! Commands are run in their three parts (fetch, execute, answer) with other tasks in between, as threads would.
+//! A card in the same thread, run by the stepping executor: the driver's waiting is what lets it run. Which of its tasks
+//! is next is drawn from a seed and time passes by steps, so that a run can be repeated to the byte.
 
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use mlx5emu_card::card::{Card, FunctionSetup, PageCounts, Personality, PortSetup, ResetKind};
-use mlx5emu_card::commands::queue::{Command, Reply};
-use mlx5emu_card::function::front::Front;
-use mlx5emu_pci_model::DmaError;
+use mlx5emu_card::{Card, Front, FunctionSetup, PageCounts, Personality, PortSetup, ResetKind};
 use mlx5emu_pci_model::testing::TestSpace;
+use mlx5emu_server::stepper::Stepper;
 
 use crate::arena::Arena;
 use crate::error::Result;
@@ -21,49 +17,21 @@ use crate::host::Host;
 const VECTORS: u16 = 8;
 /// Bytes of memory of each function.
 const MEMORY: usize = 96 << 20;
-/// Nanoseconds that one step takes.
-const STEP_NS: u64 = 250;
-/// A wait is given up after this many steps.
-const PATIENCE: u32 = 2_000_000;
-/// Transfers kept of each function's log.
-const LOG_LIMIT: usize = 1 << 22;
-
-/// One thing that the card may do next.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Task {
-    /// Go on with a command whose wait is over.
-    Resume,
-    /// Copy a command that was rung for.
-    Fetch,
-    /// Execute the command that was copied.
-    Execute,
-    /// Answer the command that was executed.
-    Finish,
-    /// Serve doorbells and queues.
-    Serve,
-    /// Run timers.
-    Timers,
-}
-
-/// A function and what is unfinished of it.
-struct Seat {
-    space: TestSpace,
-    front: Arc<Front>,
-    fetched: Option<Box<Command>>,
-    reply: Option<Reply>,
-    ready: bool,
-}
+/// A wait is given up after this many looks.
+const PATIENCE: u32 = 1_000_000;
+/// The card is taken to be in an endless loop after this many steps without a pause.
+const MAX_STEPS: u64 = 2_000_000;
+/// Transfers that the log of one step holds.
+const STEP_TRANSFERS: usize = 1 << 16;
+/// Bytes of a log that nobody asked for, after which it is thrown away.
+const LOG_UNASKED: usize = 1 << 16;
 
 /// A card, its functions' memories, and the order of events.
 pub struct World {
-    /// The card.
-    pub card: Card<TestSpace>,
-    /// The time, in nanoseconds.
-    pub now: u64,
-    seats: Vec<Seat>,
-    seed: u64,
-    draws: u64,
-    steps: u64,
+    stepper: Stepper<TestSpace>,
+    spaces: Vec<TestSpace>,
+    logs: bool,
+    looks: u64,
 }
 
 /// A world that several drivers share.
@@ -71,8 +39,12 @@ pub type SharedWorld = Rc<RefCell<World>>;
 
 /// A card with two ports wired to each other, a function each.
 pub fn two_ports() -> Personality {
-    let function =
-        |n: u16| FunctionSetup { name: format!("pf{n}"), port: usize::from(n), vhca_id: n + 1, vectors: VECTORS };
+    let function = |n: u16| FunctionSetup {
+        name: format!("pf{n}"),
+        port: usize::from(n),
+        vhca_id: n + 1,
+        vectors: VECTORS,
+    };
     Personality {
         version: (28, 40, 1000),
         psid: "MT_EMU0000001".into(),
@@ -93,175 +65,71 @@ impl World {
         let count = personality.functions.len();
         // One memory below 4 GiB, the others above: addresses have more than 32 bits.
         let spaces: Vec<_> = (0..count as u64).map(|n| TestSpace::with_base(n << 33 | 0x4000_0000, MEMORY)).collect();
-        let card = Card::new(personality, spaces.clone());
-        let seats = spaces
-            .into_iter()
-            .enumerate()
-            .filter_map(|(f, space)| {
-                let front = card.front(f)?;
-                Some(Seat { space, front, fetched: None, reply: None, ready: false })
-            })
-            .collect();
-        Self { card, now: 1, seats, seed, draws: 0, steps: 0 }
+        let stepper = Stepper::new(Card::new(personality, spaces.clone()), seed);
+        // The executor logs by default, which is slow; see `start_log`.
+        spaces.iter().for_each(|space| drop(space.stop_log()));
+        Self { stepper, spaces, logs: false, looks: 0 }
     }
 
     /// A machine for each function.
     pub fn hosts(self) -> (SharedWorld, Vec<InProcess>) {
-        let seats: Vec<_> = self.seats.iter().map(|s| (s.space.clone(), s.front.clone())).collect();
-        let world = Rc::new(RefCell::new(self));
-        let hosts = seats
-            .into_iter()
-            .map(|(space, front)| InProcess {
-                world: Rc::clone(&world),
-                front,
-                arena: Arena::new(space.base(), MEMORY as u64),
-                space,
-            })
+        let parts: Vec<_> = self
+            .spaces
+            .iter()
+            .enumerate()
+            .filter_map(|(f, space)| Some((space.clone(), self.stepper.front(f)?)))
             .collect();
+        let world = Rc::new(RefCell::new(self));
+        let hosts = parts.into_iter().map(|(space, front)| InProcess {
+            world: Rc::clone(&world),
+            front,
+            arena: Arena::new(space.base(), MEMORY as u64),
+            space,
+        });
+        let hosts = hosts.collect();
         (world, hosts)
     }
 
-    /// The next draw: a number below `bound`.
-    fn draw(&mut self, bound: usize) -> usize {
-        self.draws += 1;
-        // SplitMix64: each draw is a hash of the seed and its count.
-        let mut x = self.seed.wrapping_add(self.draws.wrapping_mul(0x9e37_79b9_7f4a_7c15));
-        x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((x ^ (x >> 31)) % (bound.max(1) as u64)) as usize
+    /// The card.
+    pub fn card(&mut self) -> &mut Card<TestSpace> {
+        self.stepper.card()
     }
 
-    fn tasks(&self) -> Vec<(usize, Task)> {
-        let mut tasks = Vec::new();
-        for (f, seat) in self.seats.iter().enumerate() {
-            if seat.reply.is_some() {
-                tasks.push((f, Task::Finish));
-            } else if seat.fetched.is_some() {
-                tasks.push((f, Task::Execute));
-            } else {
-                if seat.front.first_slot().is_some() {
-                    tasks.push((f, Task::Fetch));
-                }
-                if self.card.parked_deadline(f).is_some_and(|at| at <= self.now) {
-                    tasks.push((f, Task::Resume));
-                }
-            }
-            let front = &seat.front;
-            if seat.ready || !(front.sends.is_empty() && front.cqs.pending.is_empty() && front.eqs.pending.is_empty()) {
-                tasks.push((f, Task::Serve));
-            }
-            if self.card.next_deadline(f).is_some_and(|at| at <= self.now) {
-                tasks.push((f, Task::Timers));
-            }
-        }
-        tasks
+    /// The time in nanoseconds.
+    pub fn now(&self) -> u64 {
+        self.stepper.now()
     }
 
     /// Does one thing, or lets time pass up to the next timer. `false`: nothing will ever happen by itself.
     pub fn step(&mut self) -> bool {
-        let tasks = self.tasks();
-        if tasks.is_empty() {
-            return self.sleep();
+        let alive = self.stepper.step() || self.stepper.sleep();
+        if !self.logs && self.stepper.log().len() > LOG_UNASKED {
+            drop(self.stepper.take_log());
         }
-        let (f, task) = tasks[self.draw(tasks.len())];
-        self.now += STEP_NS;
-        self.steps += 1;
-        if let Err((f, error)) = self.run(f, task)
-            && let (DmaError::Fetch { addr, len }, Some(seat)) = (error, self.seats.get_mut(f))
-        {
-            seat.space.fetch(addr, len);
-            seat.ready = true;
-        }
-        true
+        alive
     }
 
-    /// Steps until nothing is left to do now; timers that are not due stay.
-    pub fn settle(&mut self) {
-        for _ in 0..PATIENCE {
-            if self.tasks().is_empty() || !self.step() {
-                return;
-            }
-        }
+    /// Steps until nothing is left to do now; timers that are not due stay. `false`: there is no end to it.
+    #[must_use]
+    pub fn settle(&mut self) -> bool {
+        self.stepper.run_until_idle(MAX_STEPS).is_ok()
     }
 
-    fn sleep(&mut self) -> bool {
-        let deadlines = (0..self.seats.len()).flat_map(|f| [self.card.parked_deadline(f), self.card.next_deadline(f)]);
-        match deadlines.flatten().min() {
-            Some(at) => {
-                self.now = self.now.max(at);
-                true
-            }
-            None => false,
-        }
-    }
-
-    fn run(&mut self, f: usize, task: Task) -> Result<(), (usize, DmaError)> {
-        let now = self.now;
-        let own = |error| (f, error);
-        match task {
-            Task::Resume => {
-                if let Some(command) = self.card.resumable(f, now) {
-                    self.seats[f].fetched = Some(command);
-                }
-            }
-            Task::Fetch => self.seats[f].fetched = self.card.fetch_command(f, now).map_err(own)?,
-            Task::Execute => {
-                if let Some(command) = self.seats[f].fetched.take() {
-                    self.seats[f].reply = self.card.execute(command, now);
-                }
-            }
-            Task::Finish => {
-                if let Some(reply) = &self.seats[f].reply {
-                    self.card.finish(reply, now).map_err(own)?;
-                    self.seats[f].reply = None;
-                }
-            }
-            Task::Serve => {
-                self.seats[f].ready = false;
-                let served = self.card.serve(f, now).map_err(|needs| {
-                    self.seats[f].ready = true;
-                    (needs.function, DmaError::Fetch { addr: needs.addr, len: needs.len })
-                })?;
-                self.seats[f].ready = served.more;
-                for other in served.wake {
-                    self.seats[other].ready = true;
-                }
-            }
-            Task::Timers => self.card.run_timers(f, now),
-        }
-        Ok(())
-    }
-
-    /// Resets a function. What an executor would have half done stays half done: the card must notice by itself.
+    /// Resets a function. What the executor has half done stays half done: the card must notice by itself.
     pub fn reset(&mut self, f: usize, kind: ResetKind) {
-        drop(self.card.reset(f, kind, self.now));
+        self.stepper.reset(f, kind);
     }
 
-    /// A function's memory.
-    pub fn space(&self, f: usize) -> Option<&TestSpace> {
-        self.seats.get(f).map(|seat| &seat.space)
+    /// Begins the log of every step, command, transfer and message.
+    pub fn start_log(&mut self) {
+        drop(self.stepper.take_log());
+        self.logs = true;
+        self.spaces.iter().for_each(|space| space.start_log(STEP_TRANSFERS));
     }
 
-    /// Begins the record of every transfer.
-    pub fn start_log(&self) {
-        self.seats.iter().for_each(|seat| seat.space.start_log(LOG_LIMIT));
-    }
-
-    /// Everything that happened: commands, then every transfer and message of each function.
-    pub fn take_log(&self) -> String {
-        use std::fmt::Write;
-        let mut text = String::new();
-        for record in self.card.recorder().since(0) {
-            let _ = writeln!(text, "{record:?}");
-        }
-        for seat in &self.seats {
-            for transfer in seat.space.take_log() {
-                let _ = writeln!(text, "{transfer:?}");
-            }
-            let _ = writeln!(text, "lost {}", seat.space.lost());
-        }
-        let _ = writeln!(text, "{} steps, {} ns", self.steps, self.now);
-        text
+    /// The log so far; it goes on, empty.
+    pub fn take_log(&mut self) -> String {
+        self.stepper.take_log()
     }
 }
 
@@ -296,7 +164,7 @@ impl InProcess {
 
     /// A read of BAR 0 of any size.
     pub fn bar_read(&mut self, offset: u64, data: &mut [u8]) {
-        let now = self.world.borrow().now;
+        let now = self.world.borrow().now();
         self.front.bar_read(now, offset, data);
     }
 }
@@ -323,7 +191,7 @@ impl Host for InProcess {
     }
 
     fn dma_free(&mut self, iova: u64) {
-        // What a device still writes to memory that was given back must show: it is filled with something odd.
+        // What a device still reads from memory that was given back must show: it is filled with something odd.
         if let Some(len) = self.arena.free(iova) {
             self.space.poke(iova, &vec![0xd5; len as usize]);
         }
@@ -363,8 +231,9 @@ impl Host for InProcess {
 
     fn relax(&mut self, waited: u32) -> bool {
         let mut world = self.world.borrow_mut();
-        // A few steps at a time: the driver may look too early, or late.
-        let steps = 1 + world.draw(6);
+        // One to six steps at a time, in turn: the driver looks too early, or late.
+        world.looks += 1;
+        let steps = 1 + world.looks % 6;
         let mut alive = false;
         for _ in 0..steps {
             alive |= world.step();
@@ -373,6 +242,6 @@ impl Host for InProcess {
     }
 
     fn now(&self) -> u64 {
-        self.world.borrow().now
+        self.world.borrow().now()
     }
 }

@@ -5,7 +5,7 @@
 mod common;
 
 use common::{Drv, Rng, goodbye, mac, opened, plain};
-use mlx5emu_card::card::ResetKind;
+use mlx5emu_card::ResetKind;
 use mlx5emu_driver::command::{PCI_CMD_XPORT, input};
 use mlx5emu_driver::{Host, NetConfig};
 use mlx5emu_prm::layouts::{
@@ -106,7 +106,7 @@ fn random_commands() {
             if a.submit(&cmd, out_len).is_err() {
                 break;
             }
-            world.borrow_mut().settle();
+            assert!(world.borrow_mut().settle());
             let _ = a.service();
         }
         recover(&world, a, b);
@@ -157,12 +157,12 @@ fn random_contexts_then_traffic() {
             if a.submit(&cmd, 16).is_err() {
                 break;
             }
-            world.borrow_mut().settle();
+            assert!(world.borrow_mut().settle());
             let _ = a.service();
             if rng.below(8) == 0 {
                 let _ = b.send(&plain(mac(&a), mac(&b), 60 + rng.below(500) as usize, seed));
                 let _ = b.send(&plain([0xff; 6], mac(&b), 60, seed));
-                world.borrow_mut().settle();
+                assert!(world.borrow_mut().settle());
             }
         }
         recover(&world, a, b);
@@ -195,7 +195,7 @@ fn random_register_writes_and_reads() {
                 world.borrow_mut().step();
             }
         }
-        world.borrow_mut().settle();
+        assert!(world.borrow_mut().settle());
         recover(&world, a, b);
     }
 }
@@ -221,7 +221,7 @@ fn random_command_entries() {
             }
             a.host.mem_write(page + slot * 64, &raw);
             a.host.bar_write32(0x18, 1 << slot);
-            world.borrow_mut().settle();
+            assert!(world.borrow_mut().settle());
         }
         recover(&world, a, b);
     }
@@ -261,7 +261,7 @@ fn random_wqes_and_doorbell_records() {
                 sq.ring(host);
                 host.store_release_be32(record, rng.next() as u32);
             }
-            world.borrow_mut().settle();
+            assert!(world.borrow_mut().settle());
             let _ = a.service();
             // What a driver does with a queue that failed: ERR to RST to RDY. Any step may be refused.
             if round % 5 == 4 {
@@ -298,7 +298,7 @@ fn random_receive_queues() {
                 _ => a.host.store_release_be32(rq_record, 40),
             }
             b.send(&plain(mac(&a), mac(&b), 60 + rng.below(3000) as usize, seed)).unwrap();
-            world.borrow_mut().settle();
+            assert!(world.borrow_mut().settle());
         }
         recover(&world, a, b);
     }
@@ -327,7 +327,7 @@ fn dma_that_is_refused_on_the_way() {
             let _ = a.submit(&input(Opcode::QUERY_ADAPTER, 16), 0x110);
             let _ = a.send(&plain(mac(&b), mac(&a), 300, seed));
             let _ = b.send(&plain(mac(&a), mac(&b), 300, seed));
-            world.borrow_mut().settle();
+            assert!(world.borrow_mut().settle());
             let _ = a.service();
         }
         drop((a, b));
@@ -434,7 +434,7 @@ fn flow_rules_cannot_go_in_circles_or_fill_the_card() {
     a.set_fte(low, up, 0, &Match::any(), &action).unwrap();
     a.set_flow_table_root(TableType::NIC_RX, low).unwrap();
     b.send(&plain(mac(&a), mac(&b), 100, 1)).unwrap();
-    world.borrow_mut().settle();
+    assert!(world.borrow_mut().settle());
     assert!(a.recv().unwrap().is_none());
     a.close().unwrap();
     a.delete_fte(low, 0).unwrap();

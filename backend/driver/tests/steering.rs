@@ -233,7 +233,7 @@ proptest! {
         let table = install(&mut b, &groups, &pool);
         for frame in &pool {
             a.send(frame).unwrap();
-            world.borrow_mut().settle();
+            assert!(world.borrow_mut().settle());
             let got = b.recv().unwrap();
             prop_assert_eq!(
                 got.as_ref().map(|g| g.channel),

@@ -304,14 +304,14 @@ fn a_receiver_without_buffers_drops_counts_and_recovers() {
     for n in 0..10 {
         send(&mut a, &b, n);
     }
-    world.borrow_mut().settle();
+    assert!(world.borrow_mut().settle());
     assert!(b.recv().unwrap().is_none());
     assert_eq!(b.out_of_buffer(set).unwrap(), 10);
     b.refill(0, 3).unwrap();
     for n in 0..5 {
         send(&mut a, &b, 100 + n);
     }
-    world.borrow_mut().settle();
+    assert!(world.borrow_mut().settle());
     for n in 0..3 {
         assert_eq!(b.recv().unwrap().unwrap().frame, plain(mac(&b), mac(&a), 100, 100 + n));
     }
@@ -333,7 +333,7 @@ fn a_burst_longer_than_all_queues_arrives_in_order() {
     let (world, mut a, mut b) = opened(13, &config);
     let frames: Vec<_> = (0..400u64).map(|n| plain(mac(&b), mac(&a), 64 + (n as usize % 50), n)).collect();
     a.send_batch(0, &frames).unwrap();
-    world.borrow_mut().settle();
+    assert!(world.borrow_mut().settle());
     for frame in &frames {
         assert_eq!(b.recv().unwrap().unwrap().frame, *frame);
     }
@@ -428,7 +428,7 @@ fn a_down_link_delivers_nothing_and_comes_back() {
     let (world, mut a, mut b) = opened(17, &NetConfig::default());
     b.set_port(PortStatus::DOWN).unwrap();
     a.send(&plain(mac(&b), mac(&a), 100, 1)).unwrap();
-    world.borrow_mut().settle();
+    assert!(world.borrow_mut().settle());
     assert!(b.recv().unwrap().is_none());
     // The sender's completion comes all the same: a queue must not stall on a link that is down.
     a.wait_until("the completion", |a| a.net().unwrap().channels[0].sq.outstanding() == 0).unwrap();
