@@ -1,0 +1,60 @@
+//! `serve` and `qemu-args` with a QEMU command line that `mlx5emu vm` has no part in, and a bare kernel image.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use std::fs::File;
+use std::io::copy;
+use std::process::Stdio;
+
+use common::{mlx5emu, stderr, stdout};
+use mlx5emu_qemu::newc::Archive;
+use mlx5emu_qemu::progress;
+use mlx5emu_qemu::setup::{Needs, Setup};
+
+/// The whole guest: loads the driver and says what it bound to.
+const INIT: &str = "#!/bin/sh
+export PATH=/usr/sbin:/usr/bin:/sbin:/bin
+mount -t proc proc /proc; mount -t sysfs sysfs /sys; mount -t devtmpfs devtmpfs /dev
+modprobe mlx5_core
+for device in /sys/bus/pci/drivers/mlx5_core/0000:*; do
+    n=0
+    until [ -d $device/net ] || [ $n = 300 ]; do sleep 0.1; n=$((n + 1)); done
+    for net in $device/net/*; do
+        echo \"own-qemu: ${device##*/} $(cat $net/address)\" >/dev/ttyS0
+    done
+done
+poweroff -f
+";
+
+#[test]
+#[ignore = "needs QEMU and a kernel: scripts/test runs it"]
+fn a_qemu_of_ones_own_finds_the_card() {
+    let setup = Setup::from_env().unwrap();
+    let installed = setup.ensure(&Needs::for_kernel("debian:7.2"), &mut progress::Quiet).unwrap();
+    let (qemu, userland, kernel) = (installed.qemu.unwrap(), installed.userland.unwrap(), &installed.kernels[0]);
+    let home = tempfile::tempdir().unwrap();
+    let initrd = home.path().join("initrd");
+    let mut file = File::create(&initrd).unwrap();
+    for archive in [Some(userland.archive()), kernel.modules.clone()].into_iter().flatten() {
+        copy(&mut File::open(archive).unwrap(), &mut file).unwrap();
+    }
+    let mut own = Archive::new(file);
+    own.file("init", 0o755, INIT.as_bytes()).unwrap();
+    own.finish().unwrap();
+
+    let script = r#"exec "$@" $("$MLX5EMU" qemu-args --mem 512M)"#;
+    let mut command = mlx5emu(home.path());
+    command.args(["serve", "--", "sh", "-c", script, "sh"]).env("MLX5EMU", env!("CARGO_BIN_EXE_mlx5emu"));
+    command.args(qemu.argv());
+    command.args("-M q35 -accel tcg -cpu max -smp 2 -nodefaults -no-user-config -display none -no-reboot".split(' '));
+    command.args(["-serial", "stdio", "-append", "console=ttyS0 quiet panic=-1 tsc=reliable no_timer_check"]);
+    command.arg("-kernel").arg(&kernel.image).arg("-initrd").arg(&initrd);
+    let output = command.stdin(Stdio::null()).output().unwrap();
+    let said = stdout(&output);
+    let ports: Vec<&str> = said.lines().filter_map(|l| l.trim_end().strip_prefix("own-qemu: ")).collect();
+    assert_eq!(output.status.code(), Some(0), "{said}\n{}", stderr(&output));
+    let card = mlx5emu_config::Card::default();
+    let wanted: Vec<String> = (0..2).map(|n| format!("0000:01:00.{n} {}", card.ports[n].mac)).collect();
+    assert_eq!(ports, wanted, "{said}\n{}", stderr(&output));
+}
