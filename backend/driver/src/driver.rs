@@ -367,6 +367,11 @@ impl<H: Host> Driver<H> {
         &self.commands
     }
 
+    /// The empty table of the highest level, to which receive tables miss; the root while the interface is not open.
+    pub fn anchor(&self) -> u32 {
+        self.anchor
+    }
+
     /// The network part, when it is open.
     pub fn net(&self) -> Option<&Net> {
         self.net.as_deref()

@@ -16,7 +16,7 @@ use crate::host::Host;
 /// Vectors of each function.
 const VECTORS: u16 = 8;
 /// Bytes of memory of each function.
-const MEMORY: usize = 96 << 20;
+const MEMORY: usize = 64 << 20;
 /// A wait is given up after this many looks.
 const PATIENCE: u32 = 1_000_000;
 /// The card is taken to be in an endless loop after this many steps without a pause.
@@ -39,12 +39,8 @@ pub type SharedWorld = Rc<RefCell<World>>;
 
 /// A card with two ports wired to each other, a function each.
 pub fn two_ports() -> Personality {
-    let function = |n: u16| FunctionSetup {
-        name: format!("pf{n}"),
-        port: usize::from(n),
-        vhca_id: n + 1,
-        vectors: VECTORS,
-    };
+    let function =
+        |n: u16| FunctionSetup { name: format!("pf{n}"), port: usize::from(n), vhca_id: n + 1, vectors: VECTORS };
     Personality {
         version: (28, 40, 1000),
         psid: "MT_EMU0000001".into(),

@@ -97,13 +97,13 @@ fn every_command_takes_the_shortest_input_and_output() {
         if [Opcode::TEARDOWN_HCA, Opcode::DISABLE_HCA].contains(&opcode) {
             continue;
         }
+        let (_, mut a, b) = probed(35);
         for (len, out_len) in [(8, 8), (8, 16), (16, 8), (24, 24), (0x200, 0x100)] {
-            let (_, mut a, b) = probed(35);
             let cmd = input(opcode, len);
             let ticket = a.submit(&cmd, out_len).unwrap();
             a.wait(ticket).unwrap();
-            drop((a, b));
         }
+        drop((a, b));
     }
 }
 
@@ -274,7 +274,7 @@ fn a_reset_with_commands_parked_and_half_done_answers_none_of_them() {
             world.borrow_mut().reset(0, kind);
             // Nothing of what was half done reaches the memory that the reset function had.
             let space = a.host.space().clone();
-            let mut memory = [vec![0; 32 << 20], vec![0; 32 << 20]];
+            let mut memory = [vec![0; 8 << 20], vec![0; 8 << 20]];
             assert!(space.peek(space.base(), &mut memory[0]));
             assert!(world.borrow_mut().settle());
             assert!(space.peek(space.base(), &mut memory[1]));

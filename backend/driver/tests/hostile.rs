@@ -248,7 +248,7 @@ fn random_wqes_and_doorbell_records() {
                     wqe[29] = rng.below(40) as u8;
                     for segment in wqe[32..].chunks_mut(16) {
                         data::byte_count.set(segment, rng.pick(&[0, 14, 60, 1500, 0x8000_0010, 1 << 20, 1 << 31]));
-                        data::addr.set(segment, rng.pick(&[0, 0x4000_2000, 0x4300_0000, 0x45ff_fff0, u64::MAX - 3]));
+                        data::addr.set(segment, rng.pick(&[0, 0x4000_2000, 0x4100_0000, 0x43ff_fff0, u64::MAX - 3]));
                         data::lkey.set(segment, rng.pick(&[0x15a, 0x25a, 0x100, 0, 0xffff_ffff]));
                     }
                 }

@@ -242,11 +242,11 @@ proptest! {
             );
             prop_assert!(got.is_none_or(|g| g.frame == *frame));
         }
-        // The interface's own tables are the root again after it is opened anew.
+        // A TIR that a rule names cannot go; without the rules, the interface is closed and opened anew.
+        b.set_flow_table_root(TableType::NIC_RX, b.anchor()).unwrap();
+        b.drop_table(table).unwrap();
         b.close().unwrap();
         b.open(config).unwrap();
-        // The TIRs that the rules name are gone with the old interface, the rules are not.
-        b.drop_table(table).unwrap();
         let frame = plain(mac(&b), mac(&a), 99, 1);
         a.wait_until("the link", |a| a.port_changes.len() > 1).unwrap();
         a.send(&frame).unwrap();
@@ -276,8 +276,8 @@ fn every_destination_of_a_rule_gets_a_copy() {
     channels.sort_unstable();
     assert_eq!(channels, [0, 1, 2, 3]);
     assert!(b.recv().unwrap().is_none());
-    b.set_flow_table_root(TableType::NIC_RX, table.id).unwrap();
+    b.set_flow_table_root(TableType::NIC_RX, b.anchor()).unwrap();
+    b.drop_table(table).unwrap();
     goodbye(a);
-    drop(table);
-    drop(b);
+    goodbye(b);
 }
