@@ -72,8 +72,8 @@ fn guid(MacAddr([a, b, c, d, e, f]): MacAddr) -> u64 {
     u64::from_be_bytes([a, b, c, 0x03, 0x00, d, e, f])
 }
 
-/// A key that a guest cannot know: from the addresses and process id that the system randomizes, by the standard
-/// library's own keyed hash. Decisions do not hang on it.
+/// A key that a guest cannot know, new in each run, from the randomness that the standard library's hash tables take
+/// theirs from. Only the order of hash tables hangs on it, never a decision.
 fn hash_key() -> (u64, u64) {
     use std::hash::{BuildHasher, RandomState};
     let random = RandomState::new();

@@ -126,14 +126,12 @@ fn wanted(function: FunctionIndex, error: DmaError) -> Step {
     }
 }
 
-/// Runs the timers of `f` that are due; says when the next one is.
-pub fn timers<M: DmaSpace + 'static>(gate: &Gate<M>, f: FunctionIndex, now: u64) -> (Step, Option<u64>) {
+/// Runs the timers of `f` that are due.
+pub fn timers<M: DmaSpace + 'static>(gate: &Gate<M>, f: FunctionIndex, now: u64) -> Step {
     let card = gate.read();
-    match card.next_deadline(f) {
-        Some(at) if at <= now => {
-            card.run_timers(f, now);
-            (Step::Done, card.next_deadline(f))
-        }
-        later => (Step::Idle, later),
+    if card.next_deadline(f).is_none_or(|at| at > now) {
+        return Step::Idle;
     }
+    card.run_timers(f, now);
+    Step::Done
 }

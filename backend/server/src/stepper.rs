@@ -249,7 +249,7 @@ impl<M: Traced> Stepper<M> {
             Task::Fetch => step::fetch(gate, f, &mut seat.current, now),
             Task::Execute => step::execute(gate, &mut seat.current, now),
             Task::Answer => step::answer(gate, f, &mut seat.current, now),
-            Task::Timers => step::timers(gate, f, now).0,
+            Task::Timers => step::timers(gate, f, now),
             Task::Serve => {
                 seat.ready = false;
                 self.serve(f)

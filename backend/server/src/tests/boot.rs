@@ -1,6 +1,6 @@
 //! From connecting to the first frames.
 
-use mlx5emu_driver::{Config, Driver, Host};
+use mlx5emu_driver::{Config, Driver, Host, NetConfig};
 use mlx5emu_vfio_user::proto;
 
 use super::machine::{Machine, frame, goodbye, mac, rig, rig_with};
@@ -105,4 +105,23 @@ fn a_driver_comes_and_goes_ten_times_and_then_another_machine_does() {
     for _ in 0..3 {
         goodbye(Driver::probe(rig.machine(0), Config::default()).unwrap());
     }
+}
+
+/// The timer of the receiver's CQ starts in the sender's burst; the receiver's own worker sleeps at that time.
+#[test]
+fn a_moderated_completion_event_comes_though_its_worker_slept() {
+    let rig = rig();
+    let [mut a, mut b] = [0, 1].map(|f| Driver::probe(rig.machine(f), Config::default()).unwrap());
+    let mut moderated = NetConfig::default();
+    (moderated.rq_cq.period, moderated.rq_cq.max_count) = (200, 32);
+    a.open(NetConfig::default()).unwrap();
+    b.open(moderated).unwrap();
+    let (mac_a, mac_b) = (mac(&a), mac(&b));
+    for number in 0..10 {
+        let sent = frame(mac_b, mac_a, 100, number);
+        a.send(&sent).unwrap();
+        assert_eq!(b.recv_wait().unwrap().frame, sent);
+    }
+    goodbye(a);
+    goodbye(b);
 }

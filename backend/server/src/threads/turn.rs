@@ -46,8 +46,7 @@ impl<M: Space> Shared<M> {
         if !self.commands(f, slot, now) {
             return;
         }
-        let (_, deadline) = step::timers(&self.gate, f, now);
-        slot.set_deadline(deadline);
+        step::timers(&self.gate, f, now);
         if !self.burst(f, slot, now) {
             return;
         }
@@ -69,6 +68,8 @@ impl<M: Space> Shared<M> {
                 Step::Done => {
                     slot.load.commands.fetch_add(1, Relaxed);
                     slot.set_ready();
+                    // The next command in the same slot must not be read from what was fetched for this one.
+                    slot.outside.settle();
                 }
                 Step::Fetch(fetch) => {
                     self.fetch(f, slot, fetch);
@@ -83,7 +84,8 @@ impl<M: Space> Shared<M> {
     fn burst(self: &Arc<Self>, f: FunctionIndex, slot: &Slot, now: u64) -> bool {
         let card = self.gate.read();
         let served = card.serve(f, now);
-        // A frame that arrives at another function may start a timer there.
+        // Doorbells start timers here, and a frame that arrives at another function starts one there.
+        slot.set_deadline(card.next_deadline(f));
         let later = |(g, other): &(usize, &Slot)| *g != f && card.next_deadline(*g).is_some_and(|at| other.misses(at));
         self.slots.iter().enumerate().filter(later).for_each(|(g, _)| self.wake(g));
         drop(card);
