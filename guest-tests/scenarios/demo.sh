@@ -38,7 +38,7 @@ port peer "$port1"
 echoes() {
 	what=$1
 	shift
-	if answer=$("$@" -q -n -c 10 -i 0.1 -W 5 2>&1); then
+	if answer=$(all_echoes 10 "$@" -i 0.1); then
 		row "$what" "$(echo "$answer" | sed -n 's/^\(.* received\).*/\1/p'), $(echo "$answer" | sed -n 's/^rtt \(.*\) = /\1 /p')"
 	else
 		wrong "$what" "$answer"

@@ -9,7 +9,8 @@ driver_loaded || modprobe mlx5_core
 for function in $(functions); do
 	until_true 60 netdev "$function"
 done
-check "both ports come up" two_ports || finish
+two_ports
+point $? "both ports come up"
 
 # sent NAMESPACE DEVICE: packets sent so far.
 sent() {
@@ -19,12 +20,12 @@ sent() {
 before0=$(sent "" "$port0")
 before1=$(sent peer "$port1")
 for size in 56 1400; do
-	check "IPv4, first port to second, $size bytes" ping -q -n -c 5 -i 0.2 -W 5 -s $size 192.0.2.2
-	check "IPv4, second port to first, $size bytes" ip netns exec peer ping -q -n -c 5 -i 0.2 -W 5 -s $size 192.0.2.1
-	check "IPv6, first port to second, $size bytes" ping -6 -q -n -c 5 -i 0.2 -W 5 -s $size 2001:db8::2
-	check "IPv6, second port to first, $size bytes" ip netns exec peer ping -6 -q -n -c 5 -i 0.2 -W 5 -s $size 2001:db8::1
+	check "IPv4, first port to second, $size bytes" all_echoes 5 ping -i 0.2 -s $size 192.0.2.2
+	check "IPv4, second port to first, $size bytes" all_echoes 5 ip netns exec peer ping -i 0.2 -s $size 192.0.2.1
+	check "IPv6, first port to second, $size bytes" all_echoes 5 ping -6 -i 0.2 -s $size 2001:db8::2
+	check "IPv6, second port to first, $size bytes" all_echoes 5 ip netns exec peer ping -6 -i 0.2 -s $size 2001:db8::1
 done
-check "no echo is lost of a hundred" sh -c "ping -q -n -c 100 -i 0.02 -W 5 192.0.2.2 | tee /dev/stderr | grep -q ' 100 received'"
+check "no echo of a hundred is lost" all_echoes 100 ping -i 0.02 192.0.2.2
 # Every echo request or answer is one packet sent: 10 a size and protocol, and the hundred.
 check "the first port sent at least 140 packets" test $(($(sent "" "$port0") - before0)) -ge 140
 check "the second port sent at least 140 packets" test $(($(sent peer "$port1") - before1)) -ge 140

@@ -13,7 +13,7 @@ while [ $round -le 10 ]; do
 		check "both ports come up after load $round" false
 		break
 	fi
-	check "ping after load $round" ping -q -n -c 3 -i 0.2 -W 5 192.0.2.2 || break
+	check "ping after load $round" all_echoes 3 ping -i 0.2 192.0.2.2 || break
 	one_namespace
 	round=$((round + 1))
 done

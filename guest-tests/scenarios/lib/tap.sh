@@ -128,6 +128,19 @@ carrier() {
 	ip ${1:+-n "$1"} -j link show dev "$2" | jq -e '.[0].flags | index("LOWER_UP")'
 }
 
+# all_echoes COUNT COMMAND…: COMMAND is a ping; every one of COUNT echoes comes back, and once.
+all_echoes() {
+	wanted=$1
+	shift
+	answer=$("$@" -q -n -c "$wanted" -W 5 2>&1)
+	printf '%s\n' "$answer"
+	case $answer in
+	*duplicates*) return 1 ;;
+	*" $wanted received"*) ;;
+	*) return 1 ;;
+	esac
+}
+
 # Undoes two_ports. A physical device returns by itself when its namespace goes, a moment later.
 one_namespace() {
 	ip netns del peer
