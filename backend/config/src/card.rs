@@ -249,15 +249,13 @@ pub enum Speed {
     G50,
     /// 100 Gbit/s.
     G100,
-    /// 200 Gbit/s.
-    G200,
 }
 
 impl Speed {
     /// The speed of a port that names none.
     pub const DEFAULT: Speed = Speed::G100;
     /// Every speed, slowest first.
-    pub const ALL: [Speed; 6] = [Speed::G10, Speed::G25, Speed::G40, Speed::G50, Speed::G100, Speed::G200];
+    pub const ALL: [Speed; 5] = [Speed::G10, Speed::G25, Speed::G40, Speed::G50, Speed::G100];
 
     /// The speed in Mbit/s, the unit of `ethtool`.
     pub fn mbps(self) -> u32 {
@@ -267,7 +265,6 @@ impl Speed {
             Speed::G40 => 40_000,
             Speed::G50 => 50_000,
             Speed::G100 => 100_000,
-            Speed::G200 => 200_000,
         }
     }
 }

@@ -152,7 +152,7 @@ fn card(top: &Table<'_>) -> Result<Card, CardError> {
     }
     addresses(top, &mut card)?;
     if let Some(v) = top.get("speed") {
-        let speed: Speed = v.parsed("one of 10G, 25G, 40G, 50G, 100G, 200G")?;
+        let speed: Speed = v.parsed("one of 10G, 25G, 40G, 50G, 100G")?;
         card.ports.iter_mut().for_each(|p| p.speed = speed);
     }
     if let Some(v) = top.get("wires") {
