@@ -46,6 +46,8 @@ pub struct Config {
     pub events: bool,
     /// An EQ for page requests.
     pub page_requests: bool,
+    /// Answer page requests that come by event with "cannot give", as a machine without memory does.
+    pub starve: bool,
     /// Name pages by VHCA id when the device can (`icm_mng_function_id_mode`).
     pub vhca_id_pages: bool,
     /// log2 of the entries of the command and pages EQs.
@@ -61,6 +63,7 @@ impl Default for Config {
         Self {
             events: true,
             page_requests: true,
+            starve: false,
             vhca_id_pages: true,
             log_cmd_eq: 8,
             log_async_eq: 8,
@@ -117,11 +120,12 @@ impl<H: Host> Driver<H> {
         wait_fw_init(&mut host)?;
         let commands = Commands::enable(&mut host)?;
         let interrupts_seen = (0..host.vectors()).map(|v| host.interrupts(v)).collect();
+        let starve = config.starve;
         let mut driver = Self {
             host,
             config,
             caps: Caps::default(),
-            pages: Pages::default(),
+            pages: Pages { starve, ..Pages::default() },
             events: Vec::new(),
             port_changes: Vec::new(),
             commands,

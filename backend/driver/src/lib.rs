@@ -2,8 +2,8 @@
 //! A small mlx5 driver: it brings a card up and moves frames as `mlx5_core` and `mlx5e` do, without a kernel or a VM.
 //!
 //! It is generic over [`Host`], what a driver needs of its machine: registers, memory that the device reaches, interrupts
-//! and patience. [`in_process`] runs a card in the same thread, with the order of its tasks drawn from a seed; a host that
-//! talks to a card through a vfio-user socket implements the same trait.
+//! and patience. [`in_process`] runs a card in the same thread under the stepping executor, with the order of its tasks
+//! drawn from a seed; a host that talks to a running card through a vfio-user socket is in the server's tests.
 //!
 //! The driver is also a referee. It looks at queues only when an interrupt or event told it to, so a lost one is a
 //! timeout; and it notes as an [`Error::Device`] whatever real drivers would crash on: an event for a command slot that is

@@ -1,0 +1,167 @@
+//! What the card says of its objects, and what it does when a queue runs over.
+
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use common::{Drv, goodbye, mac, opened, plain};
+use mlx5emu_driver::NetConfig;
+use mlx5emu_driver::command::input;
+use mlx5emu_driver::sq::SendOptions;
+use mlx5emu_prm::event::Event;
+use mlx5emu_prm::field::Field;
+use mlx5emu_prm::layouts::{
+    cqc, eqc, mlx5_eqe_cq_err, query_cq_in, query_cq_out, query_eq_in, query_eq_out, query_hca_cap_in, query_rq_in,
+    query_rq_out, query_rqt_in, query_rqt_out, query_sq_in, query_sq_out, query_tir_in, query_tir_out, rqc, rqtc, sqc,
+    tirc, wq,
+};
+use mlx5emu_prm::opcode::{Opcode, Status};
+
+fn query(driver: &mut Drv, opcode: Opcode, field: Field, number: u32, out_len: usize) -> Vec<u8> {
+    let mut cmd = input(opcode, 16);
+    field.set(&mut cmd, number.into());
+    driver.command(&cmd, out_len).unwrap()
+}
+
+#[test]
+fn queries_tell_what_is() {
+    let mut config = NetConfig { channels: 2, log_rqt: 3, ..NetConfig::default() };
+    config.rq.page_offset = 192;
+    let (_, mut a, mut b) = opened(1, &config);
+    for n in 0..10 {
+        a.send(&plain(mac(&b), mac(&a), 100, n)).unwrap();
+        b.recv_wait().unwrap();
+    }
+    a.wait_until("completions", |a| a.net().unwrap().channels[0].sq.outstanding() == 0).unwrap();
+    let channel = &a.net().unwrap().channels[0];
+    let (sqn, cqn, sq_record) = (channel.sq.number, channel.sq.cq.number, channel.sq.record());
+    let out = query(&mut a, Opcode::QUERY_SQ, query_sq_in::sqn, sqn, query_sq_out::SIZE);
+    let context = query_sq_out::sq_context.of(&out);
+    assert_eq!((sqc::state.get(context), sqc::cqn.get32(context)), (1, cqn));
+    let queue = sqc::wq.of(context);
+    assert_eq!((wq::dbr_addr.get(queue), wq::log_wq_sz.get(queue)), (sq_record, 6));
+    let out = query(&mut a, Opcode::QUERY_CQ, query_cq_in::cqn, cqn, query_cq_out::SIZE);
+    let context = query_cq_out::cq_context.of(&out);
+    assert_eq!((cqc::producer_counter.get(context), cqc::log_cq_size.get(context)), (10, 6));
+    assert_eq!(cqc::status.get(context), 0);
+
+    let channel = &b.net().unwrap().channels[0];
+    let (rqn, tirn) = (channel.rq.number, channel.tirn);
+    let other = b.net().unwrap().channels[1].rq.number;
+    let out = query(&mut b, Opcode::QUERY_RQ, query_rq_in::rqn, rqn, query_rq_out::SIZE + 0x100);
+    let context = query_rq_out::rq_context.of(&out);
+    assert_eq!((rqc::state.get(context), wq::page_offset.get(rqc::wq.of(context))), (1, 3));
+    let out = query(&mut b, Opcode::QUERY_TIR, query_tir_in::tirn, tirn, query_tir_out::SIZE);
+    assert_eq!(tirc::inline_rqn.get32(query_tir_out::tir_context.of(&out)), rqn);
+    let rqtn = b.create_rqt(8, &[rqn, other]).unwrap();
+    b.modify_rqt(rqtn, &[other, rqn, other]).unwrap();
+    let out = query(&mut b, Opcode::QUERY_RQT, query_rqt_in::rqtn, rqtn, query_rqt_out::SIZE + 0x40);
+    let context = query_rqt_out::rqt_context.of(&out);
+    assert_eq!((rqtc::rqt_max_size.get(context), rqtc::rqt_actual_size.get(context)), (8, 3));
+    let listed: Vec<u32> =
+        (0..3).map(|n| mlx5emu_prm::layouts::rq_num::rq_num.get32(rqtc::rq_num.at(context, n))).collect();
+    assert_eq!(listed, [other, rqn, other]);
+    assert!(b.modify_rqt(rqtn, &[rqn; 9]).is_err(), "more than the table holds");
+    assert!(b.modify_rqt(rqtn, &[0xff_ffff]).is_err(), "a queue that is not there");
+    b.destroy_rqt(rqtn).unwrap();
+    // The EQs are armed: nothing waits in them.
+    for number in 1..=3 {
+        let out = query(&mut b, Opcode::QUERY_EQ, query_eq_in::eq_number, number, query_eq_out::SIZE);
+        let context = query_eq_out::eq_context_entry.of(&out);
+        assert_eq!(eqc::status.get(context), 0);
+    }
+    goodbye(a);
+    goodbye(b);
+}
+
+#[test]
+fn what_is_not_there_is_refused() {
+    let (_, mut a, b) = opened(2, &NetConfig::default());
+    for (opcode, field) in [
+        (Opcode::QUERY_SQ, query_sq_in::sqn),
+        (Opcode::QUERY_RQ, query_rq_in::rqn),
+        (Opcode::QUERY_CQ, query_cq_in::cqn),
+        (Opcode::QUERY_TIR, query_tir_in::tirn),
+        (Opcode::QUERY_RQT, query_rqt_in::rqtn),
+    ] {
+        for number in [0u32, 0xff_fffe] {
+            let mut cmd = input(opcode, 16);
+            field.set(&mut cmd, number.into());
+            assert_ne!(a.refusal(&cmd, 0x400).unwrap().0, Status::OK, "{opcode} {number:#x}");
+        }
+    }
+    // A number of the other kind of queue is not one of this kind.
+    let channel = &a.net().unwrap().channels[0];
+    let (sqn, rqn) = (channel.sq.number, channel.rq.number);
+    assert!(a.destroy_rq(sqn).is_err());
+    assert!(a.destroy_sq(rqn).is_err());
+    assert!(a.modify_sq(rqn, 1, 3).is_err());
+    assert!(a.modify_sq(sqn, 0, 1).is_err(), "the command names a state that the queue is not in");
+    // A capability group that is not offered, and another function.
+    let mut cmd = input(Opcode::QUERY_HCA_CAP, 16);
+    query_hca_cap_in::op_mod.set(&mut cmd, 0x7f << 1);
+    assert_ne!(a.refusal(&cmd, 0x1010).unwrap().0, Status::OK);
+    query_hca_cap_in::op_mod.set(&mut cmd, 1);
+    query_hca_cap_in::other_function.set(&mut cmd, 1);
+    assert_ne!(a.refusal(&cmd, 0x1010).unwrap().0, Status::OK);
+    goodbye(a);
+    goodbye(b);
+}
+
+#[test]
+fn a_completion_queue_that_runs_over_is_told_and_hurts_only_itself() {
+    let mut config = NetConfig::default();
+    config.sq_cq.log_size = 2;
+    let (world, mut a, mut b) = opened(3, &config);
+    let cqn = a.net().unwrap().channels[0].sq.cq.number;
+    // Sixteen completions into a queue of four, and the driver does not look.
+    for n in 0..16 {
+        a.post(0, &plain(mac(&b), mac(&a), 100, n), &SendOptions::default()).unwrap();
+    }
+    a.ring(0).unwrap();
+    assert!(world.borrow_mut().settle());
+    let _ = a.service();
+    let told = a.events.iter().find(|e| e.event == Event::CQ_ERROR).expect("no CQ_ERROR event");
+    assert_eq!(mlx5_eqe_cq_err::cqn.get32(&told.data) & 0xff_ffff, cqn);
+    assert_eq!(mlx5_eqe_cq_err::syndrome.get(&told.data), 1);
+    // The commands work, and the other function's queues too.
+    assert!(a.link_up().unwrap());
+    while b.recv().unwrap().is_some() {}
+    let frame = plain(mac(&a), mac(&b), 100, 1);
+    b.send(&frame).unwrap();
+    assert_eq!(a.recv_wait().unwrap().frame, frame);
+    goodbye(b);
+    world.borrow_mut().reset(0, mlx5emu_card::ResetKind::Conventional);
+    let host = a.abandon();
+    drop(host);
+}
+
+#[test]
+fn udp_is_segmented_without_sequence_numbers() {
+    let (_, mut a, mut b) = opened(4, &NetConfig::default());
+    for v6 in [false, true] {
+        let kind = common::Kind { v6, protocol: 17 };
+        let payload = common::Rng::new(9).bytes(2500);
+        let frame = common::ip_frame(mac(&b), mac(&a), kind, &common::Flow::new(5), &payload, false);
+        let header = frame.len() - payload.len();
+        let options = SendOptions { inline: header, mss: 1000, l3_csum: true, l4_csum: true, unsignaled: false };
+        a.send_on(0, &frame, &options).unwrap();
+        let mut whole = Vec::new();
+        for part in [1000usize, 1000, 500] {
+            let got = b.recv_wait().unwrap().frame;
+            let right = common::ip_frame(
+                mac(&b),
+                mac(&a),
+                kind,
+                &common::Flow::new(5),
+                &payload[whole.len()..whole.len() + part],
+                true,
+            );
+            assert_eq!(got[header - 8..], right[header - 8..], "UDP header and payload");
+            whole.extend_from_slice(&got[header..]);
+        }
+        assert_eq!(whole, payload);
+    }
+    goodbye(a);
+    goodbye(b);
+}
