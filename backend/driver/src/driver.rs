@@ -125,7 +125,7 @@ impl<H: Host> Driver<H> {
             host,
             config,
             caps: Caps::default(),
-            pages: Pages { starve, ..Pages::default() },
+            pages: Pages::new(starve),
             events: Vec::new(),
             port_changes: Vec::new(),
             commands,

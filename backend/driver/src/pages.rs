@@ -44,13 +44,17 @@ pub struct Pages {
     pub returned: u64,
     /// Page request events so far.
     pub requests: u64,
-    /// Refuse to give pages for requests: answer CANT_GIVE.
-    pub starve: bool,
+    starve: bool,
     queue: VecDeque<Request>,
     active: Option<(Ticket, Job)>,
 }
 
 impl Pages {
+    /// Nothing given yet. With `starve`, requests that come by event are answered with "cannot give".
+    pub fn new(starve: bool) -> Self {
+        Self { starve, ..Self::default() }
+    }
+
     /// Pages that the device has.
     pub fn held(&self) -> usize {
         self.held.len()
