@@ -1,5 +1,6 @@
 //! Clients that do not do their part, and a bug of our own.
 
+use mlx5emu_config::control::{Reply, Request};
 use mlx5emu_driver::command::input;
 use mlx5emu_driver::{Config, Driver, Host};
 use mlx5emu_prm::layouts::{cmd_in, enable_hca_in, mlx5_cmd_layout as entry};
@@ -48,6 +49,9 @@ fn memory_that_is_not_shared_is_refused_with_a_dead_health() {
     wait_until("the refusal", || rig.running.engine().stopped(0) == Stopped::NotShared);
     assert_eq!(rig.running.engine().sharing(0), Sharing::Private);
     assert_eq!(machine.health_syndrome(), 0xa);
+    let shown = rig.control().call(Request::Inspect { path: "pf0/connection".into() }).unwrap();
+    let Reply::Inspect { tree } = shown else { panic!("{shown:?}") };
+    assert_eq!((&tree["guest_memory"], &tree["stopped"]), (&"private".into(), &"memory-not-shared".into()));
     assert_eq!(owner(&machine.client), 1, "the command must not be executed");
     assert_eq!(machine.client.ram().slice(0, 64).len(), 64);
     assert!(machine.ram().iter().all(|byte| *byte == 0), "nothing may be written to the memory that was given");

@@ -17,9 +17,12 @@ const MAX_GARBAGE: usize = 4;
 /// No deadline.
 const NEVER: u64 = u64::MAX;
 
+/// Bits of [`Sharing`].
+const SHARING: u64 = 3;
+
 /// Whether the client shares the memory that it gave (`share=on`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
+#[repr(u64)]
 pub enum Sharing {
     /// Not looked at yet: no command came since the client connected or changed its memory.
     Unchecked = 0,
@@ -42,8 +45,8 @@ impl Sharing {
         }
     }
 
-    const fn of(raw: u8) -> Self {
-        match raw {
+    const fn of(memory: u64) -> Self {
+        match memory & SHARING {
             1 => Self::Shared,
             2 => Self::Private,
             3 => Self::Unknown,
@@ -117,9 +120,11 @@ pub(super) struct Slot {
     /// A messenger works for it; it is left alone until that is done.
     waiting: AtomicBool,
     stopped: AtomicU8,
-    sharing: AtomicU8,
-    /// Counts connections, resets and maps, so that a comparison made in an earlier life is not taken for this one's.
-    life: AtomicU64,
+    /// What is known of the memory (low two bits), and above it the number of times that the memory changed: a comparison
+    /// with an earlier one is not taken for this one's.
+    memory: AtomicU64,
+    /// Counts resets, under the exclusive gate.
+    generation: AtomicU64,
     deadline: AtomicU64,
     /// Fetches since something was last completed.
     pub(super) fetches_in_a_row: AtomicU64,
@@ -142,8 +147,8 @@ impl Slot {
             ready: AtomicBool::new(true),
             waiting: AtomicBool::new(false),
             stopped: AtomicU8::new(Stopped::No as u8),
-            sharing: AtomicU8::new(Sharing::Unchecked as u8),
-            life: AtomicU64::new(0),
+            memory: AtomicU64::new(0),
+            generation: AtomicU64::new(0),
             deadline: AtomicU64::new(NEVER),
             fetches_in_a_row: AtomicU64::new(0),
             current: Mutex::default(),
@@ -200,30 +205,35 @@ impl Slot {
     }
 
     pub(super) fn sharing(&self) -> Sharing {
-        Sharing::of(self.sharing.load(Acquire))
+        Sharing::of(self.memory.load(Acquire))
     }
 
-    pub(super) fn life(&self) -> u64 {
-        self.life.load(Acquire)
+    /// Which memory it is; see [`Slot::set_sharing`].
+    pub(super) fn memory(&self) -> u64 {
+        self.memory.load(Acquire) & !SHARING
     }
 
-    /// Takes note of a comparison that was begun in `life`. False: things have changed since, it means nothing.
-    pub(super) fn set_sharing(&self, life: u64, sharing: Sharing) -> bool {
-        if self.life() != life {
-            return false;
-        }
-        self.sharing.store(sharing as u8, Release);
-        true
+    /// Takes note of a comparison that was begun with `memory`. False: it has changed since, the outcome means nothing.
+    pub(super) fn set_sharing(&self, memory: u64, sharing: Sharing) -> bool {
+        let unchecked = memory | Sharing::Unchecked as u64;
+        self.memory.compare_exchange(unchecked, memory | sharing as u64, AcqRel, Acquire).is_ok()
     }
 
     /// The memory is another one from now on, to be looked at anew.
     pub(super) fn memory_changed(&self) {
-        self.life.fetch_add(1, AcqRel);
-        self.sharing.store(Sharing::Unchecked as u8, Release);
+        let next = |memory: u64| Some((memory & !SHARING).wrapping_add(SHARING + 1));
+        // The closure always gives a value.
+        let _ = self.memory.fetch_update(AcqRel, Acquire, next);
     }
 
-    /// After a reset: the function works again, what was left is forgotten.
+    /// Which life it is, between two resets. Stands still while the gate is held.
+    pub(super) fn generation(&self) -> u64 {
+        self.generation.load(Acquire)
+    }
+
+    /// After a reset, in the same exclusive hold: the function works again, what was left is forgotten.
     pub(super) fn revive(&self) {
+        self.generation.fetch_add(1, AcqRel);
         self.memory_changed();
         self.stop(Stopped::No);
         self.fetches_in_a_row.store(0, Relaxed);
@@ -242,5 +252,26 @@ impl Slot {
 
     pub(super) fn take_garbage(&self) -> Vec<Garbage> {
         std::mem::take(&mut *self.garbage.lock())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::space::Space;
+
+    #[test]
+    fn a_comparison_with_an_earlier_memory_means_nothing() {
+        let space = mlx5emu_pci_model::testing::TestSpace::new(0);
+        let slot = Slot::new("pf0", Arc::new(Front::new((1, 2, 3))), space.outside(), 0);
+        let first = slot.memory();
+        slot.memory_changed();
+        assert!(!slot.set_sharing(first, Sharing::Private));
+        assert_eq!(slot.sharing(), Sharing::Unchecked);
+        assert!(slot.set_sharing(slot.memory(), Sharing::Shared));
+        assert_eq!(slot.sharing(), Sharing::Shared);
+        assert!(!slot.set_sharing(slot.memory(), Sharing::Private), "one comparison a memory");
+        slot.memory_changed();
+        assert_eq!(slot.sharing(), Sharing::Unchecked);
     }
 }

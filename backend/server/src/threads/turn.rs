@@ -26,6 +26,7 @@ impl<M: Space> Shared<M> {
             return;
         }
         slot.load.turns.fetch_add(1, Relaxed);
+        let generation = slot.generation();
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| self.steps(f, slot, now))) {
             slot.load.panics.fetch_add(1, Relaxed);
             log::error!(
@@ -33,7 +34,7 @@ impl<M: Space> Shared<M> {
                 slot.name,
                 text_of(&*panic)
             );
-            self.fail(f, slot, Stopped::Bug, health::FW_INTERNAL_ERR);
+            self.fail(f, generation, Stopped::Bug, health::FW_INTERNAL_ERR);
         }
     }
 
@@ -110,26 +111,26 @@ impl<M: Space> Shared<M> {
     fn fetch(self: &Arc<Self>, f: FunctionIndex, slot: &Slot, fetch: Fetch) {
         slot.load.fetches.fetch_add(1, Relaxed);
         if slot.fetches_in_a_row.fetch_add(1, Relaxed) >= MAX_FETCHES_IN_A_ROW {
-            self.starve(f, slot.life(), "one step fetched too much memory by message");
+            self.starve(f, slot.generation(), "one step fetched too much memory by message");
             return;
         }
         let Some(owner) = self.slots.get(fetch.function) else { return };
         let outside = Arc::clone(&owner.outside);
-        let (shared, life) = (Arc::clone(self), slot.life());
+        let (shared, generation) = (Arc::clone(self), slot.generation());
         let stage = move || {
             if let Err(why) = outside.stage(fetch.addr, fetch.len) {
-                shared.starve(f, life, &why);
+                shared.starve(f, generation, &why);
             }
         };
         self.wait_for(f, slot, fetch.function, Box::new(stage));
     }
 
     /// Memory that a step cannot go on without does not come: the function dies, as a card does when its host does not
-    /// complete a read. A reset meanwhile (`life`) makes it of no account.
-    fn starve(&self, f: FunctionIndex, life: u64, why: &str) {
-        let Some(slot) = self.slots.get(f).filter(|slot| slot.life() == life) else { return };
-        log::error!("{}: {why}: the function is dead until it is reset", slot.name);
-        self.fail(f, slot, Stopped::Starved, health::ICM_FETCH_PCI_ERR);
+    /// complete a read.
+    fn starve(&self, f: FunctionIndex, generation: u64, why: &str) {
+        if self.fail(f, generation, Stopped::Starved, health::ICM_FETCH_PCI_ERR) {
+            log::error!("{}: {why}: the function is dead until it is reset", self.slots[f].name);
+        }
     }
 
     /// Runs `job` on the messenger of function `of`; `f` rests until it is done.
@@ -151,7 +152,7 @@ impl<M: Space> Shared<M> {
     fn begin_comparison(self: &Arc<Self>, f: FunctionIndex, slot: &Slot) -> bool {
         let Some(command) = slot.front.first_slot() else { return false };
         let addr = slot.front.cmdq_address() + u64::from(command) * mlx5_cmd_layout::SIZE as u64;
-        let life = slot.life();
+        let (memory, generation) = (slot.memory(), slot.generation());
         let mut entry = [0; mlx5_cmd_layout::SIZE];
         if !self.mapped(f, addr, &mut entry) {
             // Reached by message, or not at all: there is nothing to compare.
@@ -161,7 +162,7 @@ impl<M: Space> Shared<M> {
         let compare = move || {
             let mut peek = |buf: &mut [u8]| shared.mapped(f, addr, buf);
             let agreement = outside.compare(addr, mlx5_cmd_layout::SIZE, &mut peek);
-            shared.take_comparison(f, life, agreement);
+            shared.take_comparison(f, memory, generation, agreement);
         };
         self.wait_for(f, slot, f, Box::new(compare));
         true
@@ -171,14 +172,14 @@ impl<M: Space> Shared<M> {
         self.gate.read().space(f).is_some_and(|space| space.mapped(addr, buf))
     }
 
-    fn take_comparison(&self, f: FunctionIndex, life: u64, agreement: Agreement) {
+    fn take_comparison(&self, f: FunctionIndex, memory: u64, generation: u64, agreement: Agreement) {
         let Some(slot) = self.slots.get(f) else { return };
         let sharing = match agreement {
             Agreement::Shared => Sharing::Shared,
             Agreement::Private => Sharing::Private,
             Agreement::Unknown => Sharing::Unknown,
         };
-        if !slot.set_sharing(life, sharing) {
+        if !slot.set_sharing(memory, sharing) {
             return;
         }
         match sharing {
@@ -188,7 +189,7 @@ impl<M: Space> Shared<M> {
                      -object memory-backend-memfd,id=m0,size=SIZE,share=on -machine memory-backend=m0",
                     slot.name
                 );
-                self.fail(f, slot, Stopped::NotShared, health::ICM_FETCH_PCI_ERR);
+                self.fail(f, generation, Stopped::NotShared, health::ICM_FETCH_PCI_ERR);
             }
             Sharing::Unknown => {
                 limited!(
@@ -202,9 +203,13 @@ impl<M: Space> Shared<M> {
         }
     }
 
-    fn fail(&self, f: FunctionIndex, slot: &Slot, why: Stopped, synd: u8) {
+    /// Ends `f` until its next reset. False: it was reset since `generation`, so what happened does not concern it.
+    fn fail(&self, f: FunctionIndex, generation: u64, why: Stopped, synd: u8) -> bool {
+        let card = self.gate.read();
+        let Some(slot) = self.slots.get(f).filter(|slot| slot.generation() == generation) else { return false };
         slot.stop(why);
-        self.gate.read().fail_function(f, synd);
+        card.fail_function(f, synd);
+        true
     }
 }
 
