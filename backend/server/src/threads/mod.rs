@@ -3,7 +3,7 @@
 //! A worker takes its functions in turn. In one turn a function gets its resumed command, its next command, its timers
 //! and one burst of its queues; then the next function has its turn, so that two that flood each other share the worker.
 //! Whatever waits for a client (memory that is reached by message, the flush of what was written there) is done by the
-//! function's [`messenger`], while the worker goes on with other functions.
+//! function's messenger, while the worker goes on with other functions.
 
 mod messenger;
 mod slot;
