@@ -93,7 +93,7 @@ fn random_input(rng: &mut Rng) -> (Vec<u8>, usize) {
 /// A well-formed command of the driver's own, with a few bits turned.
 #[test]
 fn random_commands() {
-    for seed in seeds(60) {
+    for seed in seeds(40) {
         let (world, mut a, b) = opened(seed, &NetConfig::default());
         let mut rng = Rng::new(seed ^ 0xc0de);
         for _ in 0..400 {
@@ -136,7 +136,7 @@ fn random_contexts_then_traffic() {
         Opcode::MODIFY_FLOW_TABLE,
         Opcode::MODIFY_NIC_VPORT_CONTEXT,
     ];
-    for seed in seeds(60) {
+    for seed in seeds(40) {
         let (world, mut a, mut b) = opened(seed, &NetConfig::default());
         let mut rng = Rng::new(seed ^ 0x0b7ec);
         for _ in 0..300 {
@@ -171,7 +171,7 @@ fn random_contexts_then_traffic() {
 
 #[test]
 fn random_register_writes_and_reads() {
-    for seed in seeds(60) {
+    for seed in seeds(40) {
         let (world, mut a, b) = opened(seed, &NetConfig::default());
         let mut rng = Rng::new(seed ^ 0x4e6);
         for _ in 0..3000 {
@@ -202,7 +202,7 @@ fn random_register_writes_and_reads() {
 
 #[test]
 fn random_command_entries() {
-    for seed in seeds(60) {
+    for seed in seeds(40) {
         let (world, mut a, b) = opened(seed, &NetConfig::default());
         let mut rng = Rng::new(seed ^ 0xe47);
         let page = a.commands().entry_address(0);
@@ -229,7 +229,7 @@ fn random_command_entries() {
 
 #[test]
 fn random_wqes_and_doorbell_records() {
-    for seed in seeds(60) {
+    for seed in seeds(40) {
         let mut config = NetConfig::default();
         config.sq.log_size = 8;
         config.sq_cq.log_size = 8;
@@ -279,7 +279,7 @@ fn random_wqes_and_doorbell_records() {
 
 #[test]
 fn random_receive_queues() {
-    for seed in seeds(60) {
+    for seed in seeds(40) {
         let (world, mut a, mut b) = opened(seed, &NetConfig::default());
         let mut rng = Rng::new(seed ^ 0x8ec);
         let rq_record = a.net().unwrap().channels[0].rq.record();
