@@ -97,22 +97,23 @@ pub fn answer<M: DmaSpace + 'static>(gate: &Gate<M>, f: FunctionIndex, current: 
     step
 }
 
-/// A whole command: what is left of the last one, else the next. `take` is [`resume`] or [`fetch`].
+/// A whole command: what is left of the last one, else the next. `take` is [`resume`] or [`fetch`]. The clock is read
+/// anew for each part, so that the record says how long the command took.
 pub fn command<M: DmaSpace + 'static>(
     gate: &Gate<M>,
     f: FunctionIndex,
     current: &mut Current,
-    now: u64,
+    clock: impl Fn() -> u64,
     take: impl FnOnce(&Gate<M>, FunctionIndex, &mut Current, u64) -> Step,
 ) -> Step {
     if current.is_free() {
-        match take(gate, f, current, now) {
+        match take(gate, f, current, clock()) {
             Step::Done => {}
             other => return other,
         }
     }
-    execute(gate, current, now);
-    match answer(gate, f, current, now) {
+    execute(gate, current, clock());
+    match answer(gate, f, current, clock()) {
         fetch @ Step::Fetch(_) => fetch,
         Step::Idle | Step::Done => Step::Done,
     }

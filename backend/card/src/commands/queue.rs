@@ -269,13 +269,18 @@ impl<M: DmaSpace + 'static> Card<M> {
                 DeliveryStatus::OUT_PTR_ALIGN_ERR
             }
         };
-        self.record(command, &reply.output, now);
+        // Free before the ownership byte is given back: a polling driver rings again at once.
         function.front.slot_done(command.slot);
         let own = command.entry + (entry::status_own.bit / 8) as u64;
-        if let Err(error) = space.store_release_u8(Attrs::PLAIN, own, delivery.0 << 1) {
-            limited!(function.log, warn, "{}: command entry not writable: {error}", function.name);
-            return Ok(());
+        match space.store_release_u8(Attrs::PLAIN, own, delivery.0 << 1) {
+            Ok(()) => {}
+            Err(fetch @ DmaError::Fetch { .. }) => return Err(fetch),
+            Err(error) => {
+                limited!(function.log, warn, "{}: command entry not writable: {error}", function.name);
+                return Ok(());
+            }
         }
+        self.record(command, &reply.output, now);
         if command.announced {
             let mut data = [0u8; 28];
             mlx5_eqe_cmd::vector.set(&mut data, 1 << command.slot);

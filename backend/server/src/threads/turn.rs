@@ -44,7 +44,7 @@ impl<M: Space> Shared<M> {
         if slot.sharing() == Sharing::Unchecked && self.begin_comparison(f, slot) {
             return;
         }
-        if !self.commands(f, slot, now) {
+        if !self.commands(f, slot) {
             return;
         }
         step::timers(&self.gate, f, now);
@@ -61,10 +61,10 @@ impl<M: Space> Shared<M> {
     }
 
     /// One resumed command and one by doorbell. False: memory must be fetched first.
-    fn commands(self: &Arc<Self>, f: FunctionIndex, slot: &Slot, now: u64) -> bool {
+    fn commands(self: &Arc<Self>, f: FunctionIndex, slot: &Slot) -> bool {
         let mut current = slot.current.lock();
         for take in [step::resume, step::fetch] {
-            match step::command(&self.gate, f, &mut current, now, take) {
+            match step::command(&self.gate, f, &mut current, || self.clock.now(), take) {
                 Step::Idle => {}
                 Step::Done => {
                     slot.load.commands.fetch_add(1, Relaxed);
