@@ -1,0 +1,127 @@
+//! The budgets that can be measured without a guest: `cargo bench --bench budgets [-- [--record] [--quick] [FILTER]]`.
+//! BENCHMARKS.md says how and why.
+
+mod bar;
+mod bare;
+mod card;
+mod echo;
+mod frames;
+mod host;
+mod machine;
+mod memory;
+mod report;
+mod statistics;
+
+use std::error::Error;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use report::Row;
+
+/// What everything here returns: a bench ends with a sentence, and that is all that it can do about an error.
+pub(crate) type Outcome<T> = Result<T, Box<dyn Error>>;
+
+/// Where figures are kept, in the root of the tree.
+const FILE: &str = "BENCHMARKS.md";
+
+/// How long to measure.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Effort {
+    /// Pairs of each row.
+    pub(crate) pairs: usize,
+    /// Divides what is done in one measurement.
+    divisor: usize,
+}
+
+impl Effort {
+    /// Repetitions in one measurement of which `full` would be done.
+    pub(crate) fn count(self, full: usize) -> usize {
+        (full / self.divisor).max(1)
+    }
+}
+
+struct Arguments {
+    record: bool,
+    effort: Effort,
+    filter: String,
+}
+
+fn arguments() -> Outcome<Arguments> {
+    let full = Effort { pairs: 15, divisor: 1 };
+    let mut parsed = Arguments { record: false, effort: full, filter: String::new() };
+    for argument in std::env::args().skip(1) {
+        match argument.as_str() {
+            // Cargo says it to every bench.
+            "--bench" => {}
+            "--record" => parsed.record = true,
+            "--quick" => parsed.effort = Effort { pairs: statistics::MIN_PAIRS, divisor: 10 },
+            other if other.starts_with('-') => {
+                return Err(format!("unknown option '{other}': --record, --quick, or a part of a group's name").into());
+            }
+            other => parsed.filter = other.into(),
+        }
+    }
+    Ok(parsed)
+}
+
+type Group = fn(&Path, Effort) -> Outcome<Vec<Row>>;
+
+/// The groups of rows; a FILTER chooses among them.
+const GROUPS: [(&str, Group); 5] = [
+    ("memory", |dir, _| memory::idle(dir)),
+    ("reads", bar::reads),
+    ("writes", bar::writes),
+    ("interrupts", bar::interrupts),
+    ("frames", |_, effort| frames::small(effort)),
+];
+
+fn measure(arguments: &Arguments) -> Outcome<bool> {
+    let chosen: Vec<_> = GROUPS.iter().filter(|(name, _)| name.contains(&arguments.filter)).collect();
+    if chosen.is_empty() {
+        let names = GROUPS.map(|(name, _)| name).join(", ");
+        return Err(format!("no group is called '{}': there are {names}", arguments.filter).into());
+    }
+    if arguments.record && chosen.len() < GROUPS.len() {
+        return Err("--record writes the whole table: leave the filter out".into());
+    }
+    let load = host::load();
+    if host::is_busy(load) {
+        eprintln!("budgets: this machine has other work (load {load:.1}): figures will be worse than they are");
+    }
+    let dir = tempfile::Builder::new().prefix("mlx5emu-bench").tempdir()?;
+    let mut rows = Vec::new();
+    for (name, group) in chosen {
+        eprintln!("measuring {name} …");
+        rows.extend(group(dir.path(), arguments.effort).map_err(|e| format!("{name}: {e}"))?);
+    }
+    let figures = format!("{}\n\n{}", host::describe(load, arguments.effort.pairs), report::table(&rows));
+    println!("{figures}");
+    if arguments.record {
+        report::record(&PathBuf::from(FILE), &figures)?;
+    }
+    let broken: Vec<_> = rows.iter().filter(|row| row.broken()).map(Row::name).collect();
+    if !broken.is_empty() {
+        eprintln!("budgets: over budget: {}", broken.join("; "));
+    }
+    Ok(broken.is_empty())
+}
+
+fn run() -> Outcome<bool> {
+    let mut words = std::env::args_os().skip(1);
+    if words.next().is_some_and(|word| word == echo::ARGUMENT) {
+        let socket = words.next().ok_or("the echo server needs a socket")?;
+        return echo::serve(Path::new(&socket)).map(|()| true);
+    }
+    measure(&arguments()?)
+}
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("budgets: {error}");
+            ExitCode::from(2)
+        }
+    }
+}
