@@ -1,9 +1,10 @@
-//! Provisions and boots without a card: `boot KERNEL-SPEC [QEMU-ARGUMENT…] [-- CMD…]`, with `TIMEOUT=SECONDS`,
-//! `SHARE=HOST:GUEST` and `MEM=MIB` from the environment.
+//! Provisions and boots without a card: `boot KERNEL-SPEC [QEMU-ARGUMENT…] [-- CMD…]`. From the environment come
+//! `TIMEOUT` (seconds), `SHARE` (HOST:GUEST), `PORT` (NAME=SOCKET), `MEM` (MiB), `APPEND` (kernel parameters), `CONSOLE`
+//! (the log's path) and `VERBOSE`.
 
 use std::time::Duration;
 
-use mlx5emu_qemu::boot::{Vm, VmConfig};
+use mlx5emu_qemu::boot::{Port, Vm, VmConfig};
 use mlx5emu_qemu::progress;
 use mlx5emu_qemu::setup::{Needs, Setup};
 
@@ -37,6 +38,10 @@ fn run() -> Result<i32, Box<dyn std::error::Error>> {
     }
     if let Ok(share) = std::env::var("SHARE") {
         config.shares.push(share.parse()?);
+    }
+    if let Ok(port) = std::env::var("PORT") {
+        let (name, socket) = port.split_once('=').ok_or("PORT is NAME=SOCKET")?;
+        config.ports.push(Port { name: name.to_owned(), socket: socket.into() });
     }
     config.console_log = std::env::var_os("CONSOLE").map(Into::into);
     if let Ok(append) = std::env::var("APPEND") {

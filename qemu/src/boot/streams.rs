@@ -56,7 +56,7 @@ impl Listening {
                     let mut log = Log { file, written: 0, limit: LOG_LIMIT };
                     drain(stream, |bytes| log.write(bytes));
                 }
-                Sink::Feed => feed(stream),
+                Sink::Feed => feed(io::stdin().lock(), stream),
             }
         })
     }
@@ -105,9 +105,11 @@ fn drain(mut stream: UnixStream, mut with: impl FnMut(&[u8])) {
 }
 
 /// Copies our standard input to the guest; its end is the port's end.
-fn feed(mut stream: UnixStream) {
-    let _ = io::copy(&mut io::stdin().lock(), &mut stream);
+fn feed(mut from: impl Read, mut stream: UnixStream) {
+    let _ = io::copy(&mut from, &mut stream);
     let _ = stream.shutdown(Shutdown::Write);
+    // QEMU drops what it has not read yet when this end closes; so it stays open until QEMU closes its own.
+    drain(stream, |_| {});
 }
 
 #[cfg(test)]
@@ -165,6 +167,20 @@ mod tests {
         UnixStream::connect(path).unwrap().write_all(b"ready\nexit 5\n").unwrap();
         thread.join().unwrap();
         assert_eq!(messages.iter().collect::<Vec<_>>(), [Message::Ready, Message::Exit(5)]);
+    }
+
+    #[test]
+    fn input_ends_with_an_end_and_not_with_a_loss() {
+        let (ours, mut qemus) = UnixStream::pair().unwrap();
+        let feeder = std::thread::spawn(move || feed(&[b'x'; 5000][..], ours));
+        let mut seen = vec![0; 5000];
+        qemus.read_exact(&mut seen).unwrap();
+        // The end has been announced, and the connection still stands.
+        assert_eq!(qemus.read(&mut [0]).unwrap(), 0);
+        qemus.write_all(b"still there").unwrap();
+        assert!(!feeder.is_finished());
+        drop(qemus);
+        feeder.join().unwrap();
     }
 
     #[test]
