@@ -1,6 +1,8 @@
 //! Guests that really boot, through the example `boot`. They need QEMU, a kernel and a userland, which are provisioned
 //! when missing, so they run only when asked for: `cargo test -p mlx5emu-qemu --test guest -- --ignored`.
 
+#![allow(clippy::unwrap_used, reason = "tests, and their helpers, fail by panicking")]
+
 use std::io::{Read, Write};
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
