@@ -339,7 +339,8 @@ impl Messages {
                 o.staged.push(staged);
                 Ok(())
             }
-            Err(MessageError::Refused { .. }) => {
+            // What the client does not give is not there: the access fails where it was asked for.
+            Err(MessageError::Refused { .. } | MessageError::TimedOut) => {
                 o.holes.push((session, addr, len as u64));
                 Ok(())
             }
