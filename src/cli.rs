@@ -75,7 +75,7 @@ A card file, every key optional:
   ports = 2                                # 1 to 8, a PF each
   speed = \"100G\"
   wires = { p0 = \"p1\" }                    # or \"none\": link down
-  firmware = { version = \"28.43.1000\", pages = { boot = 64, init = 320, event = 128 } }")]
+  firmware = { version = \"22.43.1000\", pages = { boot = 64, init = 320, event = 128 } }")]
 pub(crate) struct Serve {
     #[command(flatten)]
     pub(crate) card: CardFile,

@@ -62,7 +62,9 @@ fn row(record: &CommandRecord) -> String {
     if record.status != 0 && record.syndrome != 0 {
         status = format!("{status} {:#x}", record.syndrome);
     }
-    let fields: Vec<String> = record.fields.iter().map(|(name, v)| format!("{}={}", clean(name), number(*v))).collect();
+    let value = |name: &str, v: u64| record.names.get(name).map_or_else(|| number(v), |called| clean(called));
+    let fields: Vec<String> =
+        record.fields.iter().map(|(name, v)| format!("{}={}", clean(name), value(name, *v))).collect();
     let text = format!(
         "{:>8}  {:8}  {opcode:30}  {:>6}  {status:14}  {:>9}  {}",
         record.seq,
@@ -103,6 +105,7 @@ mod tests {
             uid: 0,
             slot: 0,
             fields: vec![("table_type".into(), 1), ("pas".into(), 0x1234_5000)],
+            names: [("table_type".to_string(), "NIC_TX".to_string())].into(),
             status: 3,
             status_name: "BAD_PARAM_ERR".into(),
             syndrome: 0,
@@ -115,7 +118,7 @@ mod tests {
             let before: String = row.chars().take(at).collect();
             assert!(before.ends_with("  "), "{column}: {row}");
         }
-        assert!(row.ends_with("12.3 µs  table_type=1 pas=0x12345000"), "{row}");
+        assert!(row.ends_with("12.3 µs  table_type=NIC_TX pas=0x12345000"), "{row}");
         assert_eq!((time(25_000_000), time(20_000_000_000)), ("25.0 ms".into(), "20.0 s".into()));
     }
 

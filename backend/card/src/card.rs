@@ -30,6 +30,8 @@ pub struct PageCounts {
 pub struct PortSetup {
     /// Permanent address of the PF on this port.
     pub mac: [u8; 6],
+    /// The fastest link that it makes, in Mbit/s.
+    pub speed_mbps: u32,
     /// The port of this card that it is wired to, if any.
     pub peer: Option<usize>,
 }

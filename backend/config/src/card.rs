@@ -79,13 +79,14 @@ pub struct Pages {
     pub event: u32,
 }
 
+/// The size of BAR0 of a PF: 8192 UAR pages of 4 KiB, as on real cards.
+pub const BAR0_BYTES: u64 = 32 << 20;
+
 /// Sizes of each function.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// MSI-X vectors of a PF, 2 to 2048 (the size of the MSI-X table, PCIe 7.7.2).
     pub vectors: u16,
-    /// BAR0 of a PF in MiB: 1, 2, 4 … 256. One UAR page takes 4 KiB of it.
-    pub bar_mib: u32,
 }
 
 /// Where the card's root port sits in the guest. Two cards in one guest need two different anchors.
@@ -126,7 +127,7 @@ impl Card {
 
     /// The size of BAR0 of `function` in bytes.
     pub fn bar0_bytes(&self, _function: FunctionName) -> u64 {
-        u64::from(self.limits.bar_mib) << 20
+        BAR0_BYTES
     }
 }
 
@@ -145,7 +146,7 @@ impl Default for Card {
 impl Default for Firmware {
     fn default() -> Self {
         Firmware {
-            version: FwVersion { major: 28, minor: 43, subminor: 1000 },
+            version: FwVersion { major: 22, minor: 43, subminor: 1000 },
             psid: "EMU0000000001".to_string(),
             pages: Pages::default(),
         }
@@ -166,7 +167,7 @@ impl Default for Pages {
 
 impl Default for Limits {
     fn default() -> Self {
-        Limits { vectors: 64, bar_mib: 32 }
+        Limits { vectors: 64 }
     }
 }
 
@@ -321,7 +322,7 @@ mod tests {
 
     #[test]
     fn values_round_trip_as_text() {
-        let version = FwVersion { major: 28, minor: 43, subminor: 7 };
+        let version = FwVersion { major: 22, minor: 43, subminor: 7 };
         assert_eq!((version.to_string().as_str(), "28.43.0007".parse()), ("28.43.0007", Ok(version)));
         let mac = MacAddr([2, 0, 0xab, 0xff, 0xff, 0xff]);
         assert_eq!(mac.to_string().parse(), Ok(mac));

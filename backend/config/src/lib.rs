@@ -22,7 +22,7 @@ mod placement;
 mod qemu_args;
 mod size;
 
-pub use card::{Card, Firmware, FwVersion, Limits, MacAddr, Pages, PciAnchor, Port, Speed, Wire};
+pub use card::{BAR0_BYTES, Card, Firmware, FwVersion, Limits, MacAddr, Pages, PciAnchor, Port, Speed, Wire};
 pub use function::{FunctionName, FunctionNameError};
 pub use parse::CardError;
 pub use placement::{PlacedFunction, Placement, RootPort};

@@ -237,7 +237,7 @@ fn firmware(table: &Table<'_>, card: &mut Card) -> Result<(), CardError> {
     let firmware = &mut card.firmware;
     if let Some(v) = table.get("version") {
         firmware.version =
-            v.parsed::<FwVersion>("major.minor.subminor, each 0 to 65535, for example \"28.43.1000\"")?;
+            v.parsed::<FwVersion>("major.minor.subminor, each 0 to 65535, for example \"22.43.1000\"")?;
     }
     if let Some(v) = table.get("psid") {
         let good = |s: &str| s.len() <= 16 && !s.is_empty() && s.bytes().all(|b| b.is_ascii_graphic());
@@ -255,16 +255,9 @@ fn firmware(table: &Table<'_>, card: &mut Card) -> Result<(), CardError> {
 }
 
 fn limits(table: &Table<'_>, card: &mut Card) -> Result<(), CardError> {
-    table.only(&["vectors", "bar_mib"])?;
+    table.only(&["vectors"])?;
     if let Some(n) = table.number("vectors", 2..=2048)? {
         card.limits.vectors = n as u16;
-    }
-    if let Some(v) = table.get("bar_mib") {
-        let n = v.number(1..=256)?;
-        if !n.is_power_of_two() {
-            return Err(v.wrong("a power of two from 1 to 256 (MiB)"));
-        }
-        card.limits.bar_mib = n as u32;
     }
     Ok(())
 }
@@ -398,7 +391,6 @@ mod tests {
             pages = { boot = 1, init = 0, event = 16384 }
             [limits]
             vectors = 16
-            bar_mib = 8
             [placement]
             addr = 30
             chassis = 2
@@ -411,7 +403,7 @@ mod tests {
         assert!(card.ports.iter().all(|p| p.speed == Speed::G25));
         assert_eq!(card.firmware.version, FwVersion { major: 22, minor: 40, subminor: 7 });
         assert_eq!(card.firmware.pages, Pages { boot: 1, init: 0, event: 16384 });
-        assert_eq!((card.limits.vectors, card.limits.bar_mib), (16, 8));
+        assert_eq!(card.limits.vectors, 16);
         assert_eq!((card.anchor.addr, card.anchor.chassis), (30, 2));
     }
 
@@ -438,7 +430,6 @@ mod tests {
             "CARD.toml, line 2: firmware.pages.boot = 16385: a number from 0 to 16384 is needed"
         );
         assert!(error("pfs = 1").contains("one PF per port, here 2"));
-        assert!(error("limits = { bar_mib = 24 }").contains("power of two"));
     }
 
     #[test]

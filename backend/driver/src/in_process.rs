@@ -48,8 +48,8 @@ pub fn two_ports() -> Personality {
         pages: PageCounts { boot: 17, init: 900, event: 33 },
         hash_key: (0x0123_4567_89ab_cdef, 0xfedc_ba98_7654_3210),
         ports: vec![
-            PortSetup { mac: [2, 0, 0, 0, 0, 1], peer: Some(1) },
-            PortSetup { mac: [2, 0, 0, 0, 0, 2], peer: Some(0) },
+            PortSetup { mac: [2, 0, 0, 0, 0, 1], speed_mbps: 100_000, peer: Some(1) },
+            PortSetup { mac: [2, 0, 0, 0, 0, 2], speed_mbps: 100_000, peer: Some(0) },
         ],
         functions: vec![function(0), function(1)],
     }

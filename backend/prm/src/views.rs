@@ -60,6 +60,7 @@ impl Register {
             Self::PFCC => &layouts::pfcc_reg::LAYOUT,
             Self::PPCNT => &layouts::ppcnt_reg::LAYOUT,
             Self::PCMR => &layouts::pcmr_reg::LAYOUT,
+            Self::PDDR => &layouts::pddr_reg::LAYOUT,
             Self::PMLP => &layouts::pmlp_reg::LAYOUT,
             Self::PPLM => &layouts::pplm_reg::LAYOUT,
             Self::PCAM => &layouts::pcam_reg::LAYOUT,

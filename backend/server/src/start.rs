@@ -52,13 +52,6 @@ pub enum StartError {
     #[error(transparent)]
     Cabling(#[from] CablingError),
     /// A size of BAR0 that this firmware does not have.
-    #[error("bar_mib is {mib}, and this firmware's BAR0 has {only} MiB: remove bar_mib or set it to {only}")]
-    BarSize {
-        /// The size asked for.
-        mib: u64,
-        /// The size that there is.
-        only: u64,
-    },
     /// The configuration space cannot be laid out.
     #[error("the configuration space of {function} cannot be: {source}")]
     Config {

@@ -311,7 +311,7 @@ impl<M: Traced> Stepper<M> {
 /// A card for tests: two ports wired to each other, a function each, and nothing that differs from run to run.
 pub fn test_personality() -> Personality {
     let function = |n: u16| FunctionSetup { name: format!("pf{n}"), port: n.into(), vhca_id: n + 1, vectors: 8 };
-    let port = |n: u8| PortSetup { mac: [2, 0, 0, 0, 0, n + 1], peer: Some(usize::from(1 - n)) };
+    let port = |n: u8| PortSetup { mac: [2, 0, 0, 0, 0, n + 1], speed_mbps: 100_000, peer: Some(usize::from(1 - n)) };
     Personality {
         version: (28, 43, 1000),
         psid: "EMU0000000001".into(),

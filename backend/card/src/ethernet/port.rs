@@ -15,11 +15,9 @@ pub const MAX_MTU: u16 = 9978;
 const DEFAULT_MTU: u16 = 1522;
 /// Length of the frame check sequence, which MTU counts and frames here don't have.
 const FCS: usize = 4;
-/// `eth_proto` bits (`MLX5E_*` link modes) that a port has: 10GBASE-CR 12, 25GBASE-CR 27, 40GBASE-CR4 6, 50GBASE-CR2 30,
-/// 100GBASE-CR4 20.
-pub const LINK_MODES: u32 = 1 << 12 | 1 << 27 | 1 << 6 | 1 << 30 | 1 << 20;
-/// The link modes of [`LINK_MODES`] from the fastest to the slowest.
-const BY_SPEED: [u32; 5] = [20, 30, 6, 27, 12];
+/// Link modes from the fastest to the slowest: Mbit/s and the bit of `eth_proto` (`MLX5E_*` link modes): 100GBASE-CR4,
+/// 50GBASE-CR2, 40GBASE-CR4, 25GBASE-CR, 10GBASE-CR.
+const BY_SPEED: [(u32, u32); 5] = [(100_000, 20), (50_000, 30), (40_000, 6), (25_000, 27), (10_000, 12)];
 
 /// What a port counts.
 #[derive(Debug, Default)]
@@ -51,6 +49,8 @@ impl PortCounters {
 pub struct Port {
     /// Administrative state (PAOS).
     pub admin_up: bool,
+    /// Link modes that it has (`eth_proto_capability` of PTYS).
+    pub modes: u32,
     /// Link modes asked for (PTYS).
     pub admin_modes: u32,
     /// MTU asked for (PMTU).
@@ -65,9 +65,11 @@ pub struct Port {
 
 impl Port {
     pub(crate) fn new(setup: &PortSetup) -> Self {
+        let modes = modes_up_to(setup.speed_mbps);
         Self {
             admin_up: false,
-            admin_modes: LINK_MODES,
+            modes,
+            admin_modes: modes,
             mtu: DEFAULT_MTU,
             peer: setup.peer,
             link: false,
@@ -76,9 +78,14 @@ impl Port {
     }
 }
 
+/// The link modes of a port that runs at `mbps` at most.
+fn modes_up_to(mbps: u32) -> u32 {
+    BY_SPEED.iter().filter(|(speed, _)| *speed <= mbps).fold(0, |modes, (_, bit)| modes | 1 << bit)
+}
+
 /// The link mode that two ends agree on: the fastest that both want.
 pub(crate) fn common_mode(a: u32, b: u32) -> Option<u32> {
-    BY_SPEED.into_iter().find(|bit| (a & b) >> bit & 1 == 1)
+    BY_SPEED.into_iter().map(|(_, bit)| bit).find(|bit| (a & b) >> bit & 1 == 1)
 }
 
 impl<M: DmaSpace + 'static> Card<M> {
@@ -161,8 +168,9 @@ mod tests {
 
     #[test]
     fn two_ends_take_the_fastest_mode_that_both_want() {
-        assert_eq!(common_mode(LINK_MODES, LINK_MODES), Some(20));
-        assert_eq!(common_mode(LINK_MODES, 1 << 27), Some(27));
+        let all = modes_up_to(100_000);
+        assert_eq!(common_mode(all, all), Some(20));
+        assert_eq!(common_mode(all, modes_up_to(25_000)), Some(27));
         assert_eq!(common_mode(1 << 27, 1 << 12), None);
     }
 }

@@ -8,13 +8,14 @@ use std::sync::atomic::Ordering::Relaxed;
 use mlx5emu_pci_model::DmaSpace;
 use mlx5emu_prm::layouts::{
     access_register_in, access_register_out, eth_802_3_cntrs_grp_data_layout, eth_2819_cntrs_grp_data_layout,
-    eth_2863_cntrs_grp_data_layout, paos_reg, pfcc_reg, pmlp_reg, pmtu_reg, ppcnt_reg, ptys_reg,
+    eth_2863_cntrs_grp_data_layout, paos_reg, pddr_monitor_opcode, pddr_reg, pddr_troubleshooting_page, pfcc_reg,
+    pmlp_reg, pmtu_reg, ppcnt_reg, ptys_reg,
 };
 use mlx5emu_prm::opcode::Status;
 use mlx5emu_prm::register::{AccessRegMode, PortStatus, PpcntGroup, Register};
 use mlx5emu_prm::{Field, Layout};
 
-use super::port::{LINK_MODES, MAX_MTU, Port};
+use super::port::{MAX_MTU, Port};
 use crate::card::Card;
 use crate::commands::queue::Call;
 use crate::error::{Done, Stop, Syndrome, bad_param, refuse};
@@ -25,6 +26,12 @@ const LOCAL_PORT: u64 = 1;
 const PTYS_EN: u64 = 1 << 2;
 /// Smallest MTU that a port takes: the minimum of IPv4 with header, VLAN tag and FCS.
 const MIN_MTU: u64 = 68 + 22;
+/// `page_select` of PDDR (`MLX5_PDDR_REG_PAGE_SELECT_TROUBLESHOOTING_INFO_PAGE`).
+const PDDR_TROUBLESHOOTING: u64 = 1;
+/// Monitor opcodes of PDDR, as mlx5e translates them for ethtool: none; autonegotiation found no partner; no cable.
+const MONITOR_NO_ISSUE: u64 = 0;
+const MONITOR_NO_PARTNER: u64 = 2;
+const MONITOR_NO_CABLE: u64 = 1024;
 /// Lanes of a port.
 const LANES: u64 = 4;
 
@@ -50,6 +57,7 @@ impl<M: DmaSpace + 'static> Card<M> {
             Register::PPCNT => self.ppcnt(port, input, output),
             Register::PFCC => pfcc(write, input, output),
             Register::PMLP => pmlp(write, output),
+            Register::PDDR if !write => self.pddr(port, input, output),
             // Nothing non-volatile is kept and there is no device-wide capability register: all zero.
             Register::MNVDA | Register::NIC_CAP | Register::NODE_DESC if !write => {
                 output.fill(0);
@@ -108,19 +116,38 @@ impl<M: DmaSpace + 'static> Card<M> {
         }
         if write {
             let modes = ptys_reg::eth_proto_admin.get32(input);
-            if modes & LINK_MODES == 0 {
-                return bad_param(Syndrome::BadField, format!("link modes {modes:#x}, possible are {LINK_MODES:#x}"));
+            if modes & p.modes == 0 {
+                return bad_param(Syndrome::BadField, format!("link modes {modes:#x}, possible are {:#x}", p.modes));
             }
-            p.admin_modes = modes & LINK_MODES;
+            p.admin_modes = modes & p.modes;
             self.update_link(port, now);
         }
         let oper = self.link_mode(port);
         let p = &self.ports[port];
-        ptys_reg::eth_proto_capability.set(output, u64::from(LINK_MODES));
+        ptys_reg::eth_proto_capability.set(output, u64::from(p.modes));
         ptys_reg::eth_proto_admin.set(output, u64::from(p.admin_modes));
         ptys_reg::eth_proto_oper.set(output, u64::from(oper));
         let peer = p.peer.and_then(|n| self.ports.get(n)).map_or(0, |p| p.admin_modes);
         ptys_reg::eth_proto_lp_advertise.set(output, u64::from(peer));
+        Ok(())
+    }
+
+    /// The troubleshooting page: why there is no link.
+    fn pddr(&mut self, port: usize, input: &[u8], output: &mut [u8]) -> Done {
+        let p = self.port_of(port, pddr_reg::local_port.get(input))?;
+        let page = pddr_reg::page_select.get(input);
+        if page != PDDR_TROUBLESHOOTING {
+            return bad_param(Syndrome::BadField, format!("page_select {page}"));
+        }
+        let opcode = match (p.link, p.peer) {
+            (true, _) => MONITOR_NO_ISSUE,
+            (false, None) => MONITOR_NO_CABLE,
+            (false, Some(_)) => MONITOR_NO_PARTNER,
+        };
+        let data = pddr_reg::page_data.of_mut(output);
+        data.fill(0);
+        let status = pddr_troubleshooting_page::status_opcode.of_mut(data);
+        pddr_monitor_opcode::monitor_opcode.set(status, opcode);
         Ok(())
     }
 

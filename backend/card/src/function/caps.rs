@@ -216,7 +216,7 @@ mod tests {
             system_image_guid: 1,
             pages: PageCounts { boot: 1, init: 1, event: 1 },
             hash_key: (1, 2),
-            ports: vec![PortSetup { mac: [2; 6], peer: None }],
+            ports: vec![PortSetup { mac: [2; 6], speed_mbps: 100_000, peer: None }],
             functions: vec![setup.clone()],
         };
         Capabilities::new(&setup, &personality)

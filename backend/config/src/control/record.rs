@@ -1,5 +1,6 @@
 //! One firmware command as the card recorded it.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::de::{MapAccess, Visitor};
@@ -30,6 +31,9 @@ pub struct CommandRecord {
     /// Input fields worth showing, in the order of the command's layout.
     #[serde(with = "ordered_map")]
     pub fields: Vec<(String, u64)>,
+    /// What the values of some fields are called, by field: `register_id` is `PMTU`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub names: BTreeMap<String, String>,
     /// The status in the output, 0 for OK.
     pub status: u8,
     /// The status as the kernel spells it without `MLX5_CMD_STAT_`, for example `OK`, `BAD_PARAM_ERR`.
@@ -90,6 +94,7 @@ mod tests {
             uid: 0,
             slot: 31,
             fields: vec![("function_id".into(), 0), ("embedded_cpu_function".into(), u64::MAX)],
+            names: BTreeMap::new(),
             status: 0,
             status_name: "OK".into(),
             syndrome: 0,

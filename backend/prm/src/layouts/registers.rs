@@ -135,4 +135,17 @@ crate::layouts! {
 
     /// MPIR: the host buses of a device that serves several sockets.
     mpir_reg(0x10, Ifc) { sdm @0x0[31:1], host_buses @0x0[3:4], local_port @0x8[31:8] }
+
+    /// PDDR: why a port has no link.
+    pddr_reg(0x100, Ifc) { local_port @0x0[23:8], pnat @0x0[15:2], page_select @0x4[7:8] } {
+        page_data @0x8 bytes(0xf8),
+    }
+
+    /// The page of PDDR that says what is wrong.
+    pddr_troubleshooting_page(0xf8, Ifc) { group_opcode @0x0[15:16] } {
+        status_opcode @0x4 bytes(4), status_message @0xc bytes(0xec),
+    }
+
+    /// The reason, for the monitor group.
+    pddr_monitor_opcode(0x4, Ifc) { monitor_opcode @0x0[15:16] }
 }

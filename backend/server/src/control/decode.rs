@@ -1,5 +1,7 @@
 //! A recorded command, with names.
 
+use std::collections::BTreeMap;
+
 use mlx5emu_card::commands::record::Record;
 use mlx5emu_config::FunctionName;
 use mlx5emu_config::control::CommandRecord;
@@ -22,6 +24,7 @@ pub(super) fn decode(record: &Record, function: FunctionName) -> CommandRecord {
         op_mod: record.op_mod,
         uid: uid.map_or(0, |uid| uid.get32(&record.input) as u16),
         slot: record.slot,
+        names: names(&record.input),
         fields: fields(&record.input),
         status: record.status.0,
         status_name: record.status.to_string(),
@@ -38,6 +41,14 @@ fn fields(input: &[u8]) -> Vec<(String, u64)> {
         _ => None,
     });
     numbers.take(MAX_FIELDS).collect()
+}
+
+fn names(input: &[u8]) -> BTreeMap<String, String> {
+    let named = decode_input(input).into_iter().filter_map(|(field, value)| match value {
+        Value::Number(_, Some(name)) if !ELSEWHERE.contains(&field.as_str()) => Some((field, name.to_string())),
+        _ => None,
+    });
+    named.take(MAX_FIELDS).collect()
 }
 
 #[cfg(test)]
