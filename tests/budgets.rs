@@ -77,9 +77,9 @@ fn the_table_shows_both_sides_and_a_verdict() {
 #[test]
 fn figures_replace_the_old_ones_and_nothing_else() {
     let file = include_str!("../BENCHMARKS.md");
-    let once = report::with_figures(file, "first").unwrap();
-    let twice = report::with_figures(&once, "second").unwrap();
-    assert!(once.contains("first") && twice.contains("second") && !twice.contains("first"));
+    let once = report::with_figures(file, "table one").unwrap();
+    let twice = report::with_figures(&once, "table two").unwrap();
+    assert!(once.contains("table one") && twice.contains("table two") && !twice.contains("table one"));
     let outside = |text: &str| {
         let (before, rest) = text.split_once("<!-- figures").unwrap();
         format!("{before}{}", rest.split_once("<!-- end of figures").unwrap().1)

@@ -10,13 +10,14 @@ use mlx5emu_prm::uar;
 use mlx5emu_prm::wqe::{SEND_WQE_DS, WqeOpcode};
 use mlx5emu_vfio_user::client::{Interrupt, Options, QemuClient};
 
-use crate::bare::Bare;
+use crate::bare::{AtBar, Bare};
 use crate::card::Card;
+use crate::cores::Layout;
 use crate::echo::Echo;
 use crate::machine::Machine;
 use crate::report::Row;
 use crate::statistics::{Budget, Pairs, median};
-use crate::{Effort, Outcome};
+use crate::{Outcome, Room};
 
 /// Budget of all rows here (design section 7).
 const BUDGET: Budget = Budget::AtMost(1.3);
@@ -33,68 +34,129 @@ fn health_counter() -> u64 {
     u64::from(mlx5_init_seg::health_counter.bit / 32 * 4)
 }
 
-/// Reads over the thin client, and over one with a reader thread and a big lock, as QEMU has them.
-pub(crate) fn reads(dir: &Path, effort: Effort) -> Outcome<Vec<Row>> {
-    let card = Card::start(&dir.join("reads"))?;
-    let echo = Echo::start(dir, "reads.sock", None)?;
-    let (mut ours, mut theirs) = (Bare::connect(&card.socket(0))?, Bare::connect(echo.socket())?);
-    if ours.read(health_counter())? == 0 {
-        return Err("the health counter stands at zero".into());
-    }
-    let count = effort.count(3000);
-    let pairs = Pairs::measure(
-        effort.pairs,
-        || ours.time_reads(health_counter(), count),
-        || theirs.time_reads(health_counter(), count),
-    )?;
-    drop((ours, theirs));
-    let thin = Row::compared("BAR read, round trip", "ns", pairs, Some(BUDGET))?;
+fn row(what: &str, layout: Layout, pairs: Pairs) -> Outcome<Row> {
+    Row::compared(&format!("{what}, {}", layout.name()), "ns", pairs, Some(BUDGET))
+}
 
-    let (ours, theirs) = (Machine::boot(&card.socket(0))?, connect(&echo)?);
-    let time = |client: &QemuClient| -> Outcome<f64> {
-        let mut times = Vec::with_capacity(count);
+/// The median time of one of `count` round trips, nanoseconds, after some that warm up.
+fn time_each(count: usize, mut once: impl FnMut() -> Outcome<Duration>) -> Outcome<f64> {
+    for _ in 0..count.div_ceil(10) {
+        once()?;
+    }
+    let times: Outcome<Vec<f64>> = (0..count).map(|_| Ok(once()?.as_nanos() as f64)).collect();
+    Ok(median(&times?))
+}
+
+/// The time of one of `count` posted writes, nanoseconds; `read` waits until they have been served. Some warm up.
+fn time_all<C>(
+    client: &mut C,
+    count: usize,
+    post: impl Fn(&mut C) -> Outcome<()>,
+    read: impl Fn(&mut C) -> Outcome<u32>,
+) -> Outcome<f64> {
+    let mut run = |count| -> Outcome<Duration> {
+        let from = Instant::now();
         for _ in 0..count {
-            let from = Instant::now();
-            client.region_read_u32(0, health_counter())?;
-            times.push(from.elapsed().as_nanos() as f64);
+            post(client)?;
         }
-        Ok(median(&times))
+        read(client)?;
+        Ok(from.elapsed())
     };
-    let pairs = Pairs::measure(effort.pairs, || time(ours.client()), || time(&theirs))?;
-    Ok(vec![thin, Row::compared("BAR read, by a client with QEMU's threads", "ns", pairs, Some(BUDGET))?])
+    run(count.div_ceil(10))?;
+    Ok(run(count)?.as_nanos() as f64 / count as f64)
 }
 
 fn connect(echo: &Echo) -> Outcome<QemuClient> {
     Ok(QemuClient::connect(echo.socket(), Options { timeout: PATIENCE, ..Options::default() })?)
 }
 
-/// Writes that go nowhere, and doorbells of a live send queue.
-pub(crate) fn writes(dir: &Path, effort: Effort) -> Outcome<Vec<Row>> {
-    let card = Card::start(&dir.join("writes"))?;
-    let echo = Echo::start(dir, "writes.sock", None)?;
-    let count = effort.count(20_000);
-    let (mut ours, mut theirs) = (Bare::connect(&card.socket(1))?, Bare::connect(echo.socket())?);
-    let nowhere = UNUSED_UAR * uar::PAGE_SIZE + uar::BF_START;
-    let pairs =
-        Pairs::measure(effort.pairs, || ours.time_writes(nowhere, 0, count), || theirs.time_writes(nowhere, 0, count))?;
-    drop((ours, theirs));
-    let plain = Row::compared("posted write", "ns", pairs, Some(BUDGET))?;
-
+/// A driver with its interface up.
+fn drive(card: &Card) -> Outcome<Driver<Machine>> {
     let mut driver = Driver::probe(Machine::boot(&card.socket(0))?, Config::default())?;
     driver.open(NetConfig::default())?;
-    post_nop(&mut driver)?;
-    let (offset, value) = driver.host.last_doorbell()?;
-    let theirs = connect(&echo)?;
-    let time = |client: &QemuClient| -> Outcome<f64> {
-        let from = Instant::now();
-        for _ in 0..count {
-            client.region_write_posted(0, offset, &value.to_be_bytes())?;
-        }
-        client.region_read_u32(0, 0)?;
-        Ok(from.elapsed().as_nanos() as f64 / count as f64)
+    Ok(driver)
+}
+
+/// Reads over the thin client, and over one with a reader thread and a big lock, as QEMU has them.
+pub(crate) fn reads(room: &Room, layout: Layout) -> Outcome<Vec<Row>> {
+    let count = room.effort.count(3000);
+    let read = AtBar::read(health_counter());
+    let thin = |socket: &Path| -> Outcome<f64> {
+        let mut client = Bare::connect(socket)?;
+        time_each(count, || {
+            let from = Instant::now();
+            client.request(&read)?;
+            Ok(from.elapsed())
+        })
     };
-    let pairs = Pairs::measure(effort.pairs, || time(driver.host.client()), || time(&theirs))?;
-    Ok(vec![plain, Row::compared("posted write to a send queue's doorbell", "ns", pairs, Some(BUDGET))?])
+    let threaded = |client: &QemuClient| {
+        time_each(count, || {
+            let from = Instant::now();
+            client.region_read_u32(0, health_counter())?;
+            Ok(from.elapsed())
+        })
+    };
+    check_health(room)?;
+    let pairs = Pairs::measure(
+        room.effort.pairs,
+        || thin(&Card::start(room)?.socket(0)),
+        || thin(Echo::start(room, None)?.socket()),
+    )?;
+    let first = row("BAR read", layout, pairs)?;
+    let pairs = Pairs::measure(
+        room.effort.pairs,
+        || threaded(Machine::boot(&Card::start(room)?.socket(0))?.client()),
+        || threaded(&connect(&Echo::start(room, None)?)?),
+    )?;
+    Ok(vec![first, row("BAR read, by a client with QEMU's threads", layout, pairs)?])
+}
+
+/// What is read is the register, and not a device that does not answer.
+fn check_health(room: &Room) -> Outcome<()> {
+    let card = Card::start(room)?;
+    match Bare::connect(&card.socket(0))?.request(&AtBar::read(health_counter()))? {
+        0 | u32::MAX => Err("the health counter does not count".into()),
+        _ => Ok(()),
+    }
+}
+
+/// Writes that go nowhere, and doorbells of a live send queue.
+pub(crate) fn writes(room: &Room, layout: Layout) -> Outcome<Vec<Row>> {
+    let count = room.effort.count(20_000);
+    let nowhere = AtBar::posted_write(UNUSED_UAR * uar::PAGE_SIZE + uar::BF_START, 0);
+    let read = AtBar::read(0);
+    let thin = |socket: &Path| {
+        let mut client = Bare::connect(socket)?;
+        time_all(&mut client, count, |client| client.post(&nowhere), |client| client.request(&read))
+    };
+    let pairs = Pairs::measure(
+        room.effort.pairs,
+        || thin(&Card::start(room)?.socket(0)),
+        || thin(Echo::start(room, None)?.socket()),
+    )?;
+    let plain = row("posted write", layout, pairs)?;
+
+    let ring = |mut client: &QemuClient, (offset, value): (u64, u64)| {
+        time_all(
+            &mut client,
+            count,
+            |client| Ok(client.region_write_posted(0, offset, &value.to_be_bytes())?),
+            |client| Ok(client.region_read_u32(0, 0)?),
+        )
+    };
+    let doorbell = std::cell::Cell::new((0, 0));
+    let pairs = Pairs::measure(
+        room.effort.pairs,
+        || {
+            let card = Card::start(room)?;
+            let mut driver = drive(&card)?;
+            post_nop(&mut driver)?;
+            doorbell.set(driver.host.last_doorbell()?);
+            ring(driver.host.client(), doorbell.get())
+        },
+        || ring(&connect(&Echo::start(room, None)?)?, doorbell.get()),
+    )?;
+    Ok(vec![plain, row("posted write to a send queue's doorbell", layout, pairs)?])
 }
 
 /// Has channel 0 do nothing, and say so.
@@ -110,51 +172,42 @@ fn post_nop(driver: &mut Driver<Machine>) -> Outcome<()> {
 }
 
 /// From a doorbell to the interrupt of its completion; for the echo server, from a write to the eventfd that it signals.
-pub(crate) fn interrupts(dir: &Path, effort: Effort) -> Outcome<Vec<Row>> {
-    let card = Card::start(&dir.join("interrupts"))?;
-    let mut driver = Driver::probe(Machine::boot(&card.socket(0))?, Config::default())?;
-    driver.open(NetConfig::default())?;
+pub(crate) fn interrupts(room: &Room, layout: Layout) -> Outcome<Vec<Row>> {
+    let count = room.effort.count(500);
+    let pairs = Pairs::measure(room.effort.pairs, || card_interrupts(room, count), || echo_interrupts(room, count))?;
+    Ok(vec![row("doorbell to interrupt", layout, pairs)?])
+}
+
+fn card_interrupts(room: &Room, count: usize) -> Outcome<f64> {
+    let card = Card::start(room)?;
+    let mut driver = drive(&card)?;
     // Completion vectors are those from 1 on.
     let vector = usize::from(driver.host.vectors() > 1);
-    let eventfd = Interrupt::new()?;
-    let echo = Echo::start(dir, "interrupts.sock", Some(eventfd.as_fd().try_clone_to_owned()?))?;
-    let theirs = connect(&echo)?;
-    post_nop(&mut driver)?;
-    let (offset, value) = driver.host.last_doorbell()?;
-    driver.host.await_interrupt(vector)?;
-    driver.service()?;
+    time_each(count, || {
+        // What the driver wrote last, to arm its queues, has been taken when the read is answered; then the card rests.
+        driver.host.bar_read32(0);
+        std::thread::sleep(PAUSE);
+        let from = Instant::now();
+        post_nop(&mut driver)?;
+        driver.host.await_interrupt(vector)?;
+        let time = from.elapsed();
+        driver.service()?;
+        Ok(time)
+    })
+}
 
-    let count = effort.count(500);
-    let pairs = Pairs::measure(
-        effort.pairs,
-        || -> Outcome<f64> {
-            let mut times = Vec::with_capacity(count);
-            for _ in 0..count {
-                // What the driver wrote last time, to arm its queues, has been served when the read is answered.
-                driver.host.bar_read32(0);
-                std::thread::sleep(PAUSE);
-                let from = Instant::now();
-                post_nop(&mut driver)?;
-                driver.host.await_interrupt(vector)?;
-                times.push(from.elapsed().as_nanos() as f64);
-                driver.service()?;
-            }
-            Ok(median(&times))
-        },
-        || -> Outcome<f64> {
-            let mut times = Vec::with_capacity(count);
-            for _ in 0..count {
-                theirs.region_read_u32(0, 0)?;
-                std::thread::sleep(PAUSE);
-                let from = Instant::now();
-                theirs.region_write_posted(0, offset, &value.to_be_bytes())?;
-                if eventfd.wait(PATIENCE) == 0 {
-                    return Err("the echo server does not signal".into());
-                }
-                times.push(from.elapsed().as_nanos() as f64);
-            }
-            Ok(median(&times))
-        },
-    )?;
-    Ok(vec![Row::compared("doorbell to interrupt (NOP, CQE, EQE, eventfd)", "ns", pairs, Some(BUDGET))?])
+fn echo_interrupts(room: &Room, count: usize) -> Outcome<f64> {
+    let eventfd = Interrupt::new()?;
+    let echo = Echo::start(room, Some(eventfd.as_fd().try_clone_to_owned()?))?;
+    let client = connect(&echo)?;
+    time_each(count, || {
+        client.region_read_u32(0, 0)?;
+        std::thread::sleep(PAUSE);
+        let from = Instant::now();
+        client.region_write_posted(0, uar::BF_START, &[0; 8])?;
+        if eventfd.wait(PATIENCE) == 0 {
+            return Err("the echo server does not signal".into());
+        }
+        Ok(from.elapsed())
+    })
 }

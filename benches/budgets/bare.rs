@@ -5,12 +5,11 @@
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use mlx5emu_vfio_user::proto::{self, Header};
 
 use crate::Outcome;
-use crate::statistics::median;
 
 /// COMMAND of the configuration space: memory space on.
 const COMMAND_AT: u64 = 4;
@@ -22,6 +21,21 @@ const LONGEST_REPLY: usize = 4096;
 pub(crate) struct Bare {
     stream: UnixStream,
     reply: [u8; LONGEST_REPLY],
+}
+
+/// Messages to BAR 0.
+pub(crate) enum AtBar {}
+
+impl AtBar {
+    /// Reads a dword.
+    pub(crate) fn read(offset: u64) -> Vec<u8> {
+        access(proto::REGION_READ, proto::TYPE_COMMAND, 0, offset, 4, &[])
+    }
+
+    /// Writes eight bytes, big-endian as the card's registers are; no reply is wanted.
+    pub(crate) fn posted_write(offset: u64, value: u64) -> Vec<u8> {
+        access(proto::REGION_WRITE, proto::TYPE_COMMAND | proto::NO_REPLY, 0, offset, 8, &value.to_be_bytes())
+    }
 }
 
 /// A REGION_READ or REGION_WRITE.
@@ -48,20 +62,26 @@ impl Bare {
         proto::finish(&mut version);
         client.request(&version)?;
         let command = MEMORY_SPACE.to_le_bytes();
+        let region = proto::CONFIG_REGION;
         client.request(&access(
             proto::REGION_WRITE,
             proto::TYPE_COMMAND,
-            proto::CONFIG_REGION,
+            region,
             COMMAND_AT,
-            2,
+            command.len(),
             &command,
         ))?;
         Ok(client)
     }
 
-    /// Sends a message and waits for all of the reply; its body.
-    fn request(&mut self, message: &[u8]) -> Outcome<&[u8]> {
-        (&self.stream).write_all(message)?;
+    /// Sends a message and does not wait.
+    pub(crate) fn post(&mut self, message: &[u8]) -> Outcome<()> {
+        Ok((&self.stream).write_all(message)?)
+    }
+
+    /// Sends a message and waits for all of the reply; the dword that it brings, big-endian, or 0 if it brings none.
+    pub(crate) fn request(&mut self, message: &[u8]) -> Outcome<u32> {
+        self.post(message)?;
         let mut got = 0;
         loop {
             match (&self.stream).read(&mut self.reply[got..])? {
@@ -75,43 +95,8 @@ impl Bare {
             if !header.is_reply() || header.errno().is_some() || got != header.size as usize {
                 return Err(format!("a reply that was not expected: {header:?}").into());
             }
-            return Ok(&self.reply[proto::HEADER_SIZE..got]);
+            let data = self.reply[..got].get(proto::HEADER_SIZE + proto::REGION_ACCESS_BODY..);
+            return Ok(data.and_then(|d| d.first_chunk()).map_or(0, |b| u32::from_be_bytes(*b)));
         }
-    }
-
-    /// A dword of BAR 0, big-endian as the card's registers are.
-    pub(crate) fn read(&mut self, offset: u64) -> Outcome<u32> {
-        self.request_dword(&access(proto::REGION_READ, proto::TYPE_COMMAND, 0, offset, 4, &[]))
-    }
-
-    fn request_dword(&mut self, message: &[u8]) -> Outcome<u32> {
-        let body = self.request(message)?;
-        let data = body.get(proto::REGION_ACCESS_BODY..).and_then(|b| b.first_chunk::<4>());
-        data.map(|b| u32::from_be_bytes(*b)).ok_or_else(|| "a short reply to a read".into())
-    }
-
-    /// Reads a dword of BAR 0 `count` times: the median time of one round trip, nanoseconds.
-    pub(crate) fn time_reads(&mut self, offset: u64, count: usize) -> Outcome<f64> {
-        let message = access(proto::REGION_READ, proto::TYPE_COMMAND, 0, offset, 4, &[]);
-        let mut times = Vec::with_capacity(count);
-        for _ in 0..count {
-            let from = Instant::now();
-            self.request_dword(&message)?;
-            times.push(from.elapsed().as_nanos() as f64);
-        }
-        Ok(median(&times))
-    }
-
-    /// Posts `count` writes of eight bytes to BAR 0, a message each as QEMU does, then reads: when the read's answer is
-    /// there, all writes have been served. The time of one write, nanoseconds.
-    pub(crate) fn time_writes(&mut self, offset: u64, value: u64, count: usize) -> Outcome<f64> {
-        let flags = proto::TYPE_COMMAND | proto::NO_REPLY;
-        let message = access(proto::REGION_WRITE, flags, 0, offset, 8, &value.to_be_bytes());
-        let from = Instant::now();
-        for _ in 0..count {
-            (&self.stream).write_all(&message)?;
-        }
-        self.read(0)?;
-        Ok(from.elapsed().as_nanos() as f64 / count as f64)
     }
 }

@@ -1,10 +1,10 @@
 //! The product: `mlx5emu serve` with the default card, confined as it always is, in a process of its own.
 
 use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
-use crate::Outcome;
+use crate::{Outcome, Room};
 
 /// A card that serves. Dropping it ends it.
 pub(crate) struct Card {
@@ -13,15 +13,16 @@ pub(crate) struct Card {
 }
 
 impl Card {
-    /// Starts the default card with its sockets in `dir`.
-    pub(crate) fn start(dir: &Path) -> Outcome<Self> {
+    /// Starts the default card.
+    pub(crate) fn start(room: &Room) -> Outcome<Self> {
+        let dir = room.fresh();
         let mut command = Command::new(env!("CARGO_BIN_EXE_mlx5emu"));
         // Standard output is the descriptor whose number is known.
-        command.arg("serve").arg("--dir").arg(dir).args(["--ready-fd", "1"]);
+        command.arg("serve").arg("--dir").arg(&dir).args(["--ready-fd", "1"]);
         command.arg("--with-parent").arg(std::process::id().to_string()).env_remove("RUST_LOG");
-        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
+        let mut child = room.spawn(command.stdin(Stdio::null()).stdout(Stdio::piped()))?;
         let output = child.stdout.take();
-        let card = Self { child, dir: dir.to_owned() };
+        let card = Self { child, dir };
         let lines = output.map(BufReader::new).into_iter().flat_map(BufRead::lines);
         let ready = lines.map_while(Result::ok).any(|line| line == "ready");
         if ready { Ok(card) } else { Err("mlx5emu serve does not start; it has said why".into()) }

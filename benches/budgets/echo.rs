@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use mlx5emu_vfio_user::proto::{self, Header};
 use rustix::process::Signal;
 
-use crate::Outcome;
+use crate::{Outcome, Room};
 
 /// The argument that makes this program the echo server.
 pub(crate) const ARGUMENT: &str = "--echo-server";
@@ -27,22 +27,22 @@ pub(crate) struct Echo {
 }
 
 impl Echo {
-    /// Starts one with its socket in `dir`. With `interrupt`, an eventfd, it answers a posted write by signalling that.
-    pub(crate) fn start(dir: &Path, name: &str, interrupt: Option<OwnedFd>) -> Outcome<Self> {
-        let socket = dir.join(name);
+    /// Starts one. With `interrupt`, an eventfd, it answers a posted write by signalling that.
+    pub(crate) fn start(room: &Room, interrupt: Option<OwnedFd>) -> Outcome<Self> {
+        let socket = room.fresh();
         let mut command = Command::new(std::env::current_exe()?);
         command.arg(ARGUMENT).arg(&socket).stdin(Stdio::null());
         match interrupt {
             Some(fd) => command.env(INTERRUPTS, "1").stdout(Stdio::from(fd)),
             None => command.env_remove(INTERRUPTS).stdout(Stdio::null()),
         };
-        let mut echo = Self { child: command.spawn()?, socket };
+        let mut echo = Self { child: room.spawn(&mut command)?, socket };
         let until = Instant::now() + Duration::from_secs(30);
         while !echo.socket.exists() {
             if Instant::now() > until || echo.child.try_wait()?.is_some() {
                 return Err("the echo server does not start".into());
             }
-            std::thread::sleep(Duration::from_millis(2));
+            std::thread::sleep(Duration::from_millis(1));
         }
         Ok(echo)
     }

@@ -1,13 +1,13 @@
 //! Frames through the card alone, on one core: no socket, no other thread.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use mlx5emu_driver::in_process::{World, two_ports};
 use mlx5emu_driver::{Config, Driver, NetConfig};
 
 use crate::report::Row;
 use crate::statistics::{MIN_PAIRS, Spread};
-use crate::{Effort, Outcome};
+use crate::{Outcome, Room};
 
 /// Frames between two doorbells, half of what the queues hold.
 const BATCH: usize = 32;
@@ -17,7 +17,7 @@ const LENGTH: usize = 60;
 const ETHERTYPE: [u8; 2] = [0x88, 0xb5];
 
 /// 64-byte frames from a send queue through both ports into a receive queue. What the driver does is not counted.
-pub(crate) fn small(effort: Effort) -> Outcome<Vec<Row>> {
+pub(crate) fn small(room: &Room) -> Outcome<Vec<Row>> {
     let (world, hosts) = World::new(two_ports(), 1).hosts();
     let mut drivers = Vec::new();
     for host in hosts {
@@ -31,10 +31,10 @@ pub(crate) fn small(effort: Effort) -> Outcome<Vec<Row>> {
     frame.resize(LENGTH, 0x5a);
     let frames = vec![frame; BATCH];
 
-    let batches = effort.count(2000);
+    let batches = room.effort.count(2000);
     let mut rates = Vec::new();
-    for _ in 0..effort.pairs.max(MIN_PAIRS) {
-        let mut busy = std::time::Duration::ZERO;
+    for _ in 0..room.effort.pairs.max(MIN_PAIRS) {
+        let mut busy = Duration::ZERO;
         for _ in 0..batches {
             from.send_batch(0, &frames)?;
             let since = Instant::now();

@@ -4,6 +4,7 @@
 mod bar;
 mod bare;
 mod card;
+mod cores;
 mod echo;
 mod frames;
 mod host;
@@ -12,11 +13,14 @@ mod memory;
 mod report;
 mod statistics;
 
+use std::cell::{Cell, RefCell};
 use std::error::Error;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
+use std::process::{Child, Command, ExitCode};
 
+use cores::{Layout, Pinned};
 use report::Row;
+use tempfile::TempDir;
 
 /// What everything here returns: a bench ends with a sentence, and that is all that it can do about an error.
 pub(crate) type Outcome<T> = Result<T, Box<dyn Error>>;
@@ -37,6 +41,43 @@ impl Effort {
     /// Repetitions in one measurement of which `full` would be done.
     pub(crate) fn count(self, full: usize) -> usize {
         (full / self.divisor).max(1)
+    }
+}
+
+/// Where a run takes place.
+pub(crate) struct Room {
+    dir: TempDir,
+    names: Cell<u32>,
+    pinned: RefCell<Option<Pinned>>,
+    pub(crate) effort: Effort,
+}
+
+impl Room {
+    /// The rows of `measure`, for each layout of cores that this machine can have.
+    pub(crate) fn each_layout(&self, measure: impl Fn(&Self, Layout) -> Outcome<Vec<Row>>) -> Outcome<Vec<Row>> {
+        let mut rows = Vec::new();
+        for layout in [Layout::Shared, Layout::Apart] {
+            let Some(pinned) = Pinned::to(layout)? else { continue };
+            *self.pinned.borrow_mut() = Some(pinned);
+            let measured = measure(self, layout);
+            *self.pinned.borrow_mut() = None;
+            rows.extend(measured?);
+        }
+        Ok(rows)
+    }
+
+    /// Starts a program where servers are to run now.
+    pub(crate) fn spawn(&self, command: &mut Command) -> std::io::Result<Child> {
+        match &*self.pinned.borrow() {
+            Some(pinned) => pinned.spawn(command),
+            None => command.spawn(),
+        }
+    }
+
+    /// A path at which nothing is yet.
+    pub(crate) fn fresh(&self) -> PathBuf {
+        self.names.set(self.names.get() + 1);
+        self.dir.path().join(self.names.get().to_string())
     }
 }
 
@@ -64,15 +105,15 @@ fn arguments() -> Outcome<Arguments> {
     Ok(parsed)
 }
 
-type Group = fn(&Path, Effort) -> Outcome<Vec<Row>>;
+type Group = fn(&Room) -> Outcome<Vec<Row>>;
 
 /// The groups of rows; a FILTER chooses among them.
 const GROUPS: [(&str, Group); 5] = [
-    ("memory", |dir, _| memory::idle(dir)),
-    ("reads", bar::reads),
-    ("writes", bar::writes),
-    ("interrupts", bar::interrupts),
-    ("frames", |_, effort| frames::small(effort)),
+    ("memory", memory::idle),
+    ("reads", |room| room.each_layout(bar::reads)),
+    ("writes", |room| room.each_layout(bar::writes)),
+    ("interrupts", |room| room.each_layout(bar::interrupts)),
+    ("frames", frames::small),
 ];
 
 fn measure(arguments: &Arguments) -> Outcome<bool> {
@@ -89,10 +130,11 @@ fn measure(arguments: &Arguments) -> Outcome<bool> {
         eprintln!("budgets: this machine has other work (load {load:.1}): figures will be worse than they are");
     }
     let dir = tempfile::Builder::new().prefix("mlx5emu-bench").tempdir()?;
+    let room = Room { dir, names: Cell::new(0), pinned: RefCell::default(), effort: arguments.effort };
     let mut rows = Vec::new();
     for (name, group) in chosen {
         eprintln!("measuring {name} …");
-        rows.extend(group(dir.path(), arguments.effort).map_err(|e| format!("{name}: {e}"))?);
+        rows.extend(group(&room).map_err(|e| format!("{name}: {e}"))?);
     }
     let figures = format!("{}\n\n{}", host::describe(load, arguments.effort.pairs), report::table(&rows));
     println!("{figures}");

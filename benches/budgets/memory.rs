@@ -1,15 +1,14 @@
 //! What an idle card costs.
 
-use std::path::Path;
 use std::time::Duration;
 
 use mlx5emu_driver::{Config, Driver, NetConfig};
 
-use crate::Outcome;
 use crate::card::Card;
 use crate::machine::Machine;
 use crate::report::Row;
 use crate::statistics::Budget;
+use crate::{Outcome, Room};
 
 /// Budget of an idle card, MiB (design section 7).
 const BUDGET: Budget = Budget::AtMost(32.0);
@@ -19,8 +18,8 @@ const FUNCTIONS: usize = 2;
 const REST: Duration = Duration::from_millis(300);
 
 /// RssAnon after the start, with both functions up, and after their drivers and machines have gone.
-pub(crate) fn idle(dir: &Path) -> Outcome<Vec<Row>> {
-    let card = Card::start(&dir.join("idle"))?;
+pub(crate) fn idle(room: &Room) -> Outcome<Vec<Row>> {
+    let card = Card::start(room)?;
     let measure = || {
         std::thread::sleep(REST);
         card.rss_anon()

@@ -81,7 +81,8 @@ impl Pairs {
         mut theirs: impl FnMut() -> Result<f64, E>,
     ) -> Result<Self, E> {
         let mut pairs = Self::default();
-        (ours()?, theirs()?);
+        ours()?;
+        theirs()?;
         for n in 0..count.max(MIN_PAIRS) {
             let (a, b) = if n % 2 == 0 {
                 let a = ours()?;
