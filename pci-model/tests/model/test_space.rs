@@ -121,6 +121,7 @@ fn copies_move_bytes_within_and_between_spaces() {
 }
 
 #[test]
+#[expect(clippy::disallowed_methods, reason = "what the executors' threads do is tried with threads")]
 fn operations_are_atomic_to_each_other() {
     const ROUNDS: u64 = 20_000;
     let space = TestSpace::new(64);
