@@ -21,6 +21,8 @@ use crate::{Outcome, Room};
 
 /// Budget of all rows here (design section 7).
 const BUDGET: Budget = Budget::AtMost(1.3);
+/// Posted writes between two reads: short against what others do to a busy machine, long against the read.
+const BURST: usize = 1000;
 /// A UAR page that no driver has allocated: what is written there is looked at and ignored.
 const UNUSED_UAR: u64 = 4096;
 /// CE of the control segment: always a CQE.
@@ -47,23 +49,23 @@ fn time_each(count: usize, mut once: impl FnMut() -> Outcome<Duration>) -> Outco
     Ok(median(&times?))
 }
 
-/// The time of one of `count` posted writes, nanoseconds; `read` waits until they have been served. Some warm up.
-fn time_all<C>(
+/// The time of one of `count` posted writes, nanoseconds: the median over bursts, each of which ends when `read` is answered
+/// and so all of its writes have been served. Some warm up.
+fn time_bursts<C>(
     client: &mut C,
     count: usize,
     post: impl Fn(&mut C) -> Outcome<()>,
     read: impl Fn(&mut C) -> Outcome<u32>,
 ) -> Outcome<f64> {
-    let mut run = |count| -> Outcome<Duration> {
+    let burst = time_each(count.div_ceil(BURST), || {
         let from = Instant::now();
-        for _ in 0..count {
+        for _ in 0..BURST {
             post(client)?;
         }
         read(client)?;
         Ok(from.elapsed())
-    };
-    run(count.div_ceil(10))?;
-    Ok(run(count)?.as_nanos() as f64 / count as f64)
+    })?;
+    Ok(burst / BURST as f64)
 }
 
 fn connect(echo: &Echo) -> Outcome<QemuClient> {
@@ -127,7 +129,7 @@ pub(crate) fn writes(room: &Room, layout: Layout) -> Outcome<Vec<Row>> {
     let read = AtBar::read(0);
     let thin = |socket: &Path| {
         let mut client = Bare::connect(socket)?;
-        time_all(&mut client, count, |client| client.post(&nowhere), |client| client.request(&read))
+        time_bursts(&mut client, count, |client| client.post(&nowhere), |client| client.request(&read))
     };
     let pairs = Pairs::measure(
         room.effort.pairs,
@@ -137,7 +139,7 @@ pub(crate) fn writes(room: &Room, layout: Layout) -> Outcome<Vec<Row>> {
     let plain = row("posted write", layout, pairs)?;
 
     let ring = |mut client: &QemuClient, (offset, value): (u64, u64)| {
-        time_all(
+        time_bursts(
             &mut client,
             count,
             |client| Ok(client.region_write_posted(0, offset, &value.to_be_bytes())?),
