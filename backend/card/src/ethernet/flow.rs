@@ -3,15 +3,15 @@
 use mlx5emu_pci_model::DmaSpace;
 use mlx5emu_prm::layouts::{
     create_flow_group_in, create_flow_group_out, create_flow_table_in, create_flow_table_out, delete_fte_in,
-    dest_format_struct, destroy_flow_group_in, destroy_flow_table_in, flow_context, flow_table_context,
-    modify_flow_table_in, query_flow_group_in, query_flow_group_out, query_flow_table_in, query_flow_table_out,
-    query_fte_in, query_fte_out, set_flow_table_root_in, set_fte_in,
+    dest_format_struct, destroy_flow_group_in, destroy_flow_table_in, flow_context, flow_counter_list,
+    flow_table_context, modify_flow_table_in, query_flow_group_in, query_flow_group_out, query_flow_table_in,
+    query_flow_table_out, query_fte_in, query_fte_out, set_flow_table_root_in, set_fte_in,
 };
 use mlx5emu_prm::opcode::Status;
 use mlx5emu_steering::key::{MatchCriteria, MatchParam};
 use mlx5emu_steering::tables::{
-    Actions, Destination, Error, FlowContext, GroupId, GroupSpec, Miss, ModifyMask, Namespace, RawDestination,
-    Steering, TableId, TableSpec, TableType,
+    Actions, CounterId, Destination, Error, FlowContext, GroupId, GroupSpec, Miss, ModifyMask, Namespace,
+    RawDestination, Steering, TableId, TableSpec, TableType,
 };
 
 use crate::card::Card;
@@ -25,7 +25,7 @@ const FTE_MODIFY: u16 = 1;
 /// Bit of `modify_field_select` of MODIFY_FLOW_TABLE: the miss table.
 const MODIFY_MISS: u32 = 1;
 /// Actions that a receive table takes.
-const ACTIONS: u32 = Actions::ALLOW | Actions::DROP | Actions::FWD_DEST;
+const ACTIONS: u32 = Actions::ALLOW | Actions::DROP | Actions::FWD_DEST | Actions::COUNT;
 
 impl From<Error> for Stop {
     fn from(error: Error) -> Self {
@@ -237,9 +237,10 @@ impl<M: DmaSpace + 'static> Card<M> {
         flow_context::action.set(out, u64::from(entry.action.0));
         flow_context::match_value.of_mut(out).copy_from_slice(&entry.value.to_be_bytes());
         flow_context::destination_list_size.set(out, entry.destinations.len() as u64);
-        for (n, destination) in entry.destinations.iter().enumerate() {
-            let at = flow_context::destination.offset + n * dest_format_struct::SIZE;
-            let Some(raw) = out.get_mut(at..at + dest_format_struct::SIZE) else { break };
+        flow_context::flow_counter_list_size.set(out, entry.counters.len() as u64);
+        // The list is one: first the destinations, then the counters.
+        let mut list = flow_context::destination.of_mut(out).chunks_exact_mut(dest_format_struct::SIZE);
+        for (destination, raw) in entry.destinations.iter().zip(&mut list) {
             let (kind, id) = match destination {
                 Destination::Tir(id) => (Destination::TIR, *id),
                 Destination::Table(id) => (Destination::FLOW_TABLE, id.0),
@@ -247,6 +248,9 @@ impl<M: DmaSpace + 'static> Card<M> {
             };
             dest_format_struct::destination_type.set(raw, u64::from(kind));
             dest_format_struct::destination_id.set(raw, u64::from(id));
+        }
+        for (counter, raw) in entry.counters.iter().zip(&mut list) {
+            flow_counter_list::flow_counter_id.set(raw, u64::from(counter.0));
         }
         Ok(())
     }
@@ -268,11 +272,15 @@ fn read_flow_context(raw: &[u8]) -> Result<FlowContext, Stop> {
     let mut context = FlowContext::new(GroupId(flow_context::group_id.get32(raw)), value, action);
     context.flow_tag = flow_context::flow_tag.get32(raw);
     let count = flow_context::destination_list_size.get(raw) as usize;
+    let counters = flow_context::flow_counter_list_size.get(raw) as usize;
     let list = flow_context::destination.of(raw);
-    if count > list.len() / dest_format_struct::SIZE {
-        return bad_param(Syndrome::BadField, format!("{count} destinations announced, fewer given"));
+    if count + counters > list.len() / dest_format_struct::SIZE {
+        let why = format!("{count} destinations and {counters} counters announced, fewer given");
+        return bad_param(Syndrome::BadField, why);
     }
-    for entry in list.chunks_exact(dest_format_struct::SIZE).take(count) {
+    // The list is one: first the destinations, then the counters.
+    let mut list = list.chunks_exact(dest_format_struct::SIZE);
+    for entry in list.by_ref().take(count) {
         use dest_format_struct as dest;
         let owned = dest::destination_eswitch_owner_vhca_id_valid.is_set(entry);
         let destination = Destination::from_raw(&RawDestination {
@@ -287,5 +295,7 @@ fn read_flow_context(raw: &[u8]) -> Result<FlowContext, Stop> {
         }
         context.destinations.push(destination);
     }
+    let counters = list.take(counters).map(|entry| CounterId(flow_counter_list::flow_counter_id.get32(entry)));
+    context.counters.extend(counters);
     Ok(context)
 }

@@ -3,6 +3,7 @@
 //! A packet's way: [`send`] → [`port`] → [`receive`].
 
 pub mod flow;
+pub mod flow_counters;
 pub mod objects;
 pub mod port;
 pub mod receive;
@@ -53,8 +54,8 @@ pub const LOG_MAX_UC_LIST: u32 = 7;
 pub const LOG_MAX_MC_LIST: u32 = 11;
 /// log2 of the VLANs in a vport's list.
 pub const LOG_MAX_VLAN_LIST: u32 = 12;
-/// Levels of receive tables: the driver needs 61 of them.
-pub const MAX_FT_LEVEL: u32 = 64;
+/// Levels of receive tables: with all its name spaces the driver needs 121 of them.
+pub const MAX_FT_LEVEL: u32 = 128;
 /// log2 of a table's entries: tables are sparse, this is the largest pool that the driver takes from.
 pub const LOG_MAX_FT_SIZE: u32 = 22;
 /// log2 of the flow tables.
@@ -63,6 +64,14 @@ pub const LOG_MAX_FT_NUM: u32 = 12;
 pub const LOG_MAX_FLOW: u32 = 20;
 /// log2 of the destinations of an entry.
 pub const LOG_MAX_DESTINATION: u32 = 5;
+/// log2 of the counters of an entry: `log_max_flow_counter`.
+pub const LOG_MAX_FLOW_COUNTER: u32 = 0;
+/// Flow counters: `max_flow_counter`.
+pub const MAX_FLOW_COUNTERS: u32 = 1 << 16;
+/// Sizes of bulks, a bit for each: `flow_counter_bulk_alloc`. Bit 0 is 128 counters.
+pub const FLOW_COUNTER_BULK_ALLOC: u64 = 1;
+/// log2 of the counters that are queried at once: `log_max_flow_counter_bulk`.
+pub const LOG_MAX_FLOW_COUNTER_BULK: u32 = 10;
 /// First number of a queue: SQs, RQs and (later) QPs share the numbers.
 const FIRST_QUEUE: u32 = 0x40;
 
@@ -131,6 +140,8 @@ impl Ethernet {
             tables: 1 << LOG_MAX_FT_NUM,
             entries: 1 << LOG_MAX_FLOW,
             destinations_per_entry: 1 << LOG_MAX_DESTINATION,
+            counters_per_entry: 1 << LOG_MAX_FLOW_COUNTER,
+            counters: MAX_FLOW_COUNTERS as usize,
             log_table_size: LOG_MAX_FT_SIZE as u8,
             level: MAX_FT_LEVEL as u8,
             ..Limits::default()
@@ -156,6 +167,7 @@ impl Ethernet {
             ("RQT", self.rqts.len()),
             ("queue counter set", self.counters.len()),
             ("flow table", self.steering.counts().tables as u32),
+            ("flow counter", self.steering.counts().counters as u32),
         ]
     }
 }

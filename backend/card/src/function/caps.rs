@@ -135,6 +135,10 @@ fn general(setup: &FunctionSetup, personality: &Personality) -> Box<[u8]> {
         (cap::log_max_current_mc_list, u64::from(ethernet::LOG_MAX_MC_LIST)),
         (cap::log_max_vlan_list, u64::from(ethernet::LOG_MAX_VLAN_LIST)),
         (cap::max_qp_cnt, u64::from(ethernet::MAX_Q_COUNTERS)),
+        (cap::max_flow_counter_31_16, u64::from(ethernet::MAX_FLOW_COUNTERS >> 16)),
+        (cap::max_flow_counter_15_0, u64::from(ethernet::MAX_FLOW_COUNTERS & 0xffff)),
+        (cap::flow_counter_bulk_alloc, ethernet::FLOW_COUNTER_BULK_ALLOC),
+        (cap::log_max_flow_counter_bulk, u64::from(ethernet::LOG_MAX_FLOW_COUNTER_BULK)),
         // 0 is 128 entries; the driver asks for that.
         (cap::pkey_table_size, 0),
     ] {
@@ -173,6 +177,11 @@ fn flow_tables() -> Box<[u8]> {
         (prop::log_max_destination, u64::from(ethernet::LOG_MAX_DESTINATION)),
         // The driver moves the root while tables exist (its anchor comes first).
         (prop::modify_root, 1),
+        (prop::flow_modify_en, 1),
+        (prop::identified_miss_table_mode, 1),
+        (prop::flow_table_modify, 1),
+        (prop::flow_counter, 1),
+        (prop::log_max_flow_counter, u64::from(ethernet::LOG_MAX_FLOW_COUNTER)),
     ] {
         field.set(receive, value);
     }

@@ -1,0 +1,84 @@
+//! PPCNT: the port's counters.
+
+use std::sync::atomic::Ordering::Relaxed;
+
+use mlx5emu_pci_model::DmaSpace;
+use mlx5emu_prm::layouts::{
+    eth_802_3_cntrs_grp_data_layout, eth_2819_cntrs_grp_data_layout, eth_2863_cntrs_grp_data_layout, ppcnt_reg,
+};
+use mlx5emu_prm::register::PpcntGroup;
+use mlx5emu_prm::{Field, Layout};
+
+use crate::card::Card;
+use crate::error::Done;
+
+impl<M: DmaSpace + 'static> Card<M> {
+    pub(super) fn ppcnt(&mut self, port: usize, input: &[u8], output: &mut [u8]) -> Done {
+        let c = &self.port_of(port, ppcnt_reg::local_port.get(input))?.counters;
+        let (tx, rx) = (c.sent.read(), c.received.read());
+        let [tx_mc, rx_mc, tx_bc, rx_bc] = c.groups.each_ref().map(|n| n.load(Relaxed));
+        let too_long = c.too_long.load(Relaxed);
+        let set = ppcnt_reg::counter_set.of_mut(output);
+        set.fill(0);
+        match PpcntGroup(ppcnt_reg::grp.get(input) as u8) {
+            PpcntGroup::IEEE_802_3_COUNTERS_GROUP => put(
+                set,
+                &eth_802_3_cntrs_grp_data_layout::LAYOUT,
+                &[
+                    ("a_frames_transmitted_ok", tx.0),
+                    ("a_frames_received_ok", rx.0),
+                    ("a_octets_transmitted_ok", tx.1),
+                    ("a_octets_received_ok", rx.1),
+                    ("a_multicast_frames_xmitted_ok", tx_mc),
+                    ("a_broadcast_frames_xmitted_ok", tx_bc),
+                    ("a_multicast_frames_received_ok", rx_mc),
+                    ("a_broadcast_frames_received_ok", rx_bc),
+                    ("a_frame_too_long_errors", too_long),
+                ],
+            ),
+            PpcntGroup::RFC_2863_COUNTERS_GROUP => put(
+                set,
+                &eth_2863_cntrs_grp_data_layout::LAYOUT,
+                &[
+                    ("if_in_octets", rx.1),
+                    ("if_in_ucast_pkts", rx.0 - (rx_mc + rx_bc).min(rx.0)),
+                    ("if_in_errors", too_long),
+                    ("if_out_octets", tx.1),
+                    ("if_out_ucast_pkts", tx.0 - (tx_mc + tx_bc).min(tx.0)),
+                    ("if_out_discards", c.lost.load(Relaxed)),
+                    ("if_in_multicast_pkts", rx_mc),
+                    ("if_in_broadcast_pkts", rx_bc),
+                    ("if_out_multicast_pkts", tx_mc),
+                    ("if_out_broadcast_pkts", tx_bc),
+                ],
+            ),
+            PpcntGroup::RFC_2819_COUNTERS_GROUP => put(
+                set,
+                &eth_2819_cntrs_grp_data_layout::LAYOUT,
+                &[
+                    ("ether_stats_octets", rx.1),
+                    ("ether_stats_pkts", rx.0),
+                    ("ether_stats_broadcast_pkts", rx_bc),
+                    ("ether_stats_multicast_pkts", rx_mc),
+                    ("ether_stats_oversize_pkts", too_long),
+                ],
+            ),
+            // What these groups count does not happen here: symbol and FCS errors, pause, discards by priority.
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+/// Stores 64-bit counters that the layout has as `NAME_high` and `NAME_low`.
+fn put(set: &mut [u8], layout: &'static Layout, values: &[(&str, u64)]) {
+    for (name, value) in values {
+        for (suffix, part) in [("_high", value >> 32), ("_low", value & 0xffff_ffff)] {
+            let field: Option<&Field> = layout.fields.iter().find(|f| f.name.strip_suffix(suffix) == Some(name));
+            debug_assert!(field.is_some(), "{} has no {name}{suffix}", layout.name);
+            if let Some(field) = field {
+                field.set(set, part);
+            }
+        }
+    }
+}

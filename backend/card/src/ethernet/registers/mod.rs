@@ -1,0 +1,60 @@
+//! ACCESS_REG: the registers. those of the [`port`] proper and its [`counters`].
+//!
+//! A register that is not known is refused. One that the driver reads without asking for a capability first answers with
+//! what is true, if that is nothing then zeros.
+
+mod counters;
+mod port;
+
+use mlx5emu_pci_model::DmaSpace;
+use mlx5emu_prm::layouts::{access_register_in, access_register_out};
+use mlx5emu_prm::opcode::Status;
+use mlx5emu_prm::register::{AccessRegMode, Register};
+
+use super::port::Port;
+use crate::card::Card;
+use crate::commands::queue::Call;
+use crate::error::{Done, Stop, Syndrome, bad_param, refuse};
+
+/// `local_port` of a function's only port.
+const LOCAL_PORT: u64 = 1;
+
+impl<M: DmaSpace + 'static> Card<M> {
+    pub(crate) fn access_register(&mut self, call: &mut Call) -> Done {
+        let register = Register(call.get(access_register_in::register_id) as u16);
+        let write = match AccessRegMode(call.op_mod()) {
+            AccessRegMode::WRITE => true,
+            AccessRegMode::READ => false,
+            other => return refuse(Status::BAD_PARAM, Syndrome::UnknownOpMod, format!("op_mod {other}")),
+        };
+        let port = self.functions[call.f].port;
+        let input = access_register_in::register_data.of(call.input);
+        // The answer is the register as it is afterwards; what the driver sent is its start, for fields that select.
+        let output = access_register_out::register_data.of_mut(call.output);
+        let n = input.len().min(output.len());
+        output[..n].copy_from_slice(&input[..n]);
+        match register {
+            Register::HOST_ENDIANNESS => Ok(()),
+            Register::PMTU => self.pmtu(port, write, input, output),
+            Register::PAOS => self.paos(port, write, input, output, call.now),
+            Register::PTYS => self.ptys(port, write, input, output, call.now),
+            Register::PPCNT => self.ppcnt(port, input, output),
+            Register::PFCC => port::pfcc(write, input, output),
+            Register::PMLP => port::pmlp(write, output),
+            Register::PDDR if !write => self.pddr(port, input, output),
+            // Nothing non-volatile is kept and there is no device-wide capability register: all zero.
+            Register::MNVDA | Register::NIC_CAP | Register::NODE_DESC if !write => {
+                output.fill(0);
+                Ok(())
+            }
+            other => bad_param(Syndrome::UnknownRegister, format!("register {other} is not known")),
+        }
+    }
+
+    fn port_of(&mut self, port: usize, local_port: u64) -> Result<&mut Port, Stop> {
+        match self.ports.get_mut(port) {
+            Some(p) if local_port == LOCAL_PORT => Ok(p),
+            _ => bad_param(Syndrome::WrongPort, format!("local_port {local_port}")),
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! Registers of the port proper: MTU, state, speeds, pause, lanes, why there is no link.
+
+use mlx5emu_pci_model::DmaSpace;
+use mlx5emu_prm::layouts::{
+    paos_reg, pddr_monitor_opcode, pddr_reg, pddr_troubleshooting_page, pfcc_reg, pmlp_reg, pmtu_reg, ptys_reg,
+};
+use mlx5emu_prm::register::PortStatus;
+
+use super::super::port::MAX_MTU;
+use crate::card::Card;
+use crate::error::{Done, Syndrome, bad_param};
+
+/// `proto_mask` of PTYS for Ethernet (`MLX5_PTYS_EN`).
+const PTYS_EN: u64 = 1 << 2;
+/// Smallest MTU that a port takes: the minimum of IPv4 with header, VLAN tag and FCS.
+const MIN_MTU: u64 = 68 + 22;
+/// `page_select` of PDDR (`MLX5_PDDR_REG_PAGE_SELECT_TROUBLESHOOTING_INFO_PAGE`).
+const PDDR_TROUBLESHOOTING: u64 = 1;
+/// Monitor opcodes of PDDR, as mlx5e translates them for ethtool: none; autonegotiation found no partner; no cable.
+const MONITOR_NO_ISSUE: u64 = 0;
+const MONITOR_NO_PARTNER: u64 = 2;
+const MONITOR_NO_CABLE: u64 = 1024;
+/// Lanes of a port.
+const LANES: u64 = 4;
+
+impl<M: DmaSpace + 'static> Card<M> {
+    pub(super) fn pmtu(&mut self, port: usize, write: bool, input: &[u8], output: &mut [u8]) -> Done {
+        let p = self.port_of(port, pmtu_reg::local_port.get(input))?;
+        if write {
+            let mtu = pmtu_reg::admin_mtu.get(input);
+            if !(MIN_MTU..=u64::from(MAX_MTU)).contains(&mtu) {
+                return bad_param(
+                    Syndrome::BadMtu,
+                    format!("an MTU of {mtu} bytes, {MIN_MTU} to {MAX_MTU} is possible"),
+                );
+            }
+            p.mtu = mtu as u16;
+        }
+        pmtu_reg::max_mtu.set(output, u64::from(MAX_MTU));
+        pmtu_reg::admin_mtu.set(output, u64::from(p.mtu));
+        pmtu_reg::oper_mtu.set(output, u64::from(p.mtu));
+        Ok(())
+    }
+
+    pub(super) fn paos(&mut self, port: usize, write: bool, input: &[u8], output: &mut [u8], now: u64) -> Done {
+        self.port_of(port, paos_reg::local_port.get(input))?;
+        // `ase`: the administrative state is to be taken over.
+        if write && paos_reg::ase.is_set(input) {
+            match PortStatus(paos_reg::admin_status.get(input) as u8) {
+                PortStatus::UP => self.set_port_admin(port, true, now),
+                PortStatus::DOWN => self.set_port_admin(port, false, now),
+                other => return bad_param(Syndrome::BadField, format!("admin_status {other}")),
+            }
+        }
+        let status = |up| u64::from(if up { PortStatus::UP } else { PortStatus::DOWN }.0);
+        let p = &self.ports[port];
+        paos_reg::admin_status.set(output, status(p.admin_up));
+        paos_reg::oper_status.set(output, status(p.link));
+        Ok(())
+    }
+
+    pub(super) fn ptys(&mut self, port: usize, write: bool, input: &[u8], output: &mut [u8], now: u64) -> Done {
+        let p = self.port_of(port, ptys_reg::local_port.get(input))?;
+        if ptys_reg::proto_mask.get(input) & PTYS_EN == 0 {
+            return bad_param(Syndrome::BadField, "proto_mask names no Ethernet");
+        }
+        if write {
+            let modes = ptys_reg::eth_proto_admin.get32(input);
+            if modes & p.modes == 0 {
+                return bad_param(Syndrome::BadField, format!("link modes {modes:#x}, possible are {:#x}", p.modes));
+            }
+            p.admin_modes = modes & p.modes;
+            self.update_link(port, now);
+        }
+        let oper = self.link_mode(port);
+        let p = &self.ports[port];
+        ptys_reg::eth_proto_capability.set(output, u64::from(p.modes));
+        ptys_reg::eth_proto_admin.set(output, u64::from(p.admin_modes));
+        ptys_reg::eth_proto_oper.set(output, u64::from(oper));
+        let peer = p.peer.and_then(|n| self.ports.get(n)).map_or(0, |p| p.admin_modes);
+        ptys_reg::eth_proto_lp_advertise.set(output, u64::from(peer));
+        Ok(())
+    }
+
+    /// The troubleshooting page: why there is no link.
+    pub(super) fn pddr(&mut self, port: usize, input: &[u8], output: &mut [u8]) -> Done {
+        let p = self.port_of(port, pddr_reg::local_port.get(input))?;
+        let page = pddr_reg::page_select.get(input);
+        if page != PDDR_TROUBLESHOOTING {
+            return bad_param(Syndrome::BadField, format!("page_select {page}"));
+        }
+        let opcode = match (p.link, p.peer) {
+            (true, _) => MONITOR_NO_ISSUE,
+            (false, None) => MONITOR_NO_CABLE,
+            (false, Some(_)) => MONITOR_NO_PARTNER,
+        };
+        let data = pddr_reg::page_data.of_mut(output);
+        data.fill(0);
+        let status = pddr_troubleshooting_page::status_opcode.of_mut(data);
+        pddr_monitor_opcode::monitor_opcode.set(status, opcode);
+        Ok(())
+    }
+}
+
+/// Pause is off and can't be switched on: flow control over the wire comes later.
+pub(super) fn pfcc(write: bool, input: &[u8], output: &mut [u8]) -> Done {
+    use pfcc_reg as reg;
+    if write && [reg::pptx, reg::pprx, reg::pfctx, reg::pfcrx].iter().any(|f| f.is_set(input)) {
+        return bad_param(Syndrome::BadCapability, "pause and priority flow control are not offered");
+    }
+    for field in [reg::pptx, reg::aptx, reg::pfctx, reg::pprx, reg::aprx, reg::pfcrx] {
+        field.set(output, 0);
+    }
+    Ok(())
+}
+
+/// One module of four lanes.
+pub(super) fn pmlp(write: bool, output: &mut [u8]) -> Done {
+    if write {
+        return bad_param(Syndrome::BadField, "the lanes of a port are fixed");
+    }
+    pmlp_reg::width.set(output, LANES);
+    // Lane n of module 0: `lane` in bits [17:16] and up of each mapping.
+    for (lane, field) in [
+        pmlp_reg::lane0_module_mapping,
+        pmlp_reg::lane1_module_mapping,
+        pmlp_reg::lane2_module_mapping,
+        pmlp_reg::lane3_module_mapping,
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        field.set(output, (lane as u64) << 16);
+    }
+    Ok(())
+}
