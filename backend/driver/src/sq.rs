@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use mlx5emu_prm::layouts::{
     cmd_pas, create_sq_in, mlx5_cqe64, mlx5_err_cqe, mlx5_wqe_ctrl_seg as ctrl, mlx5_wqe_data_seg as data,
-    mlx5_wqe_eth_seg as eth, sqc, wq,
+    mlx5_wqe_eth_seg as eth, mlx5_wqe_inline_seg as inline_seg, sqc, wq,
 };
 use mlx5emu_prm::opcode::Opcode;
 use mlx5emu_prm::states::WqType;
@@ -57,8 +57,8 @@ struct Posted {
     start: u16,
     blocks: u16,
     buffers: Vec<u64>,
-    /// A NOP that fills the ring up.
-    filler: bool,
+    /// Frames that it sends: none when it is a NOP that fills the ring up.
+    frames: u64,
 }
 
 /// A send completion that is an error.
@@ -126,6 +126,7 @@ impl Sq {
         let mut cmd = input(Opcode::CREATE_SQ, create_sq_in::ctx.offset + list);
         let context = create_sq_in::ctx.of_mut(&mut cmd);
         sqc::flush_in_error_en.set(context, 1);
+        sqc::allow_multi_pkt_send_wqe.set(context, 1);
         sqc::cqn.set(context, self.cq.number.into());
         sqc::tis_lst_sz.set(context, 1);
         sqc::tis_num_0.set(context, tisn.into());
@@ -209,7 +210,57 @@ impl Sq {
             data::addr.set(segment, address);
             at += data::SIZE;
         }
-        self.put(host, &wqe, blocks, buffers, false);
+        self.put(host, &wqe, blocks, buffers, 1);
+        Ok(())
+    }
+
+    /// Writes one WQE for all of `frames` (ENHANCED_MPSW), without a doorbell: each in a data segment of its own, or in the
+    /// WQE itself when it is no longer than `options.inline`.
+    ///
+    /// # Errors
+    /// [`Error::Full`]; frames that do not fit in one WQE or in a buffer; no memory.
+    pub fn post_many<H: Host>(&mut self, host: &mut H, frames: &[Vec<u8>], options: &SendOptions) -> Result<()> {
+        let inlined = |frame: &[u8]| frame.len() <= options.inline;
+        let units_of = |frame: &[u8]| match inlined(frame) {
+            true => (inline_seg::SIZE + frame.len()).div_ceil(SEND_WQE_DS),
+            false => 1,
+        };
+        let units = 2 + frames.iter().map(|f| units_of(f)).sum::<usize>();
+        let blocks = (units * SEND_WQE_DS).div_ceil(SEND_WQE_BB);
+        if blocks > SEND_WQE_MAX_WQEBBS || frames.iter().any(|f| !inlined(f) && f.len() > self.shape.buffer) {
+            return Err(Error::Usage(format!("{} frames need a WQE of {blocks} blocks", frames.len())));
+        }
+        self.fill_up(host, blocks)?;
+        if self.room() < blocks {
+            return Err(Error::Full);
+        }
+        let mut wqe = vec![0u8; units * SEND_WQE_DS];
+        self.write_ctrl(&mut wqe, WqeOpcode::ENHANCED_MPSW, units, !options.unsignaled);
+        let segment = &mut wqe[ctrl::SIZE..];
+        eth::l3_csum.set(segment, options.l3_csum.into());
+        eth::l4_csum.set(segment, options.l4_csum.into());
+        let mut buffers = Vec::new();
+        let mut at = ctrl::SIZE + eth::SIZE;
+        for frame in frames {
+            let segment = &mut wqe[at..at + units_of(frame) * SEND_WQE_DS];
+            if inlined(frame) {
+                inline_seg::inline_seg.set(segment, 1);
+                inline_seg::inline_byte_count.set(segment, frame.len() as u64);
+                segment[inline_seg::SIZE..inline_seg::SIZE + frame.len()].copy_from_slice(frame);
+            } else {
+                let address = match self.spare.pop() {
+                    Some(address) => address,
+                    None => host.dma_alloc(self.shape.buffer, 1)?,
+                };
+                host.mem_write(address, frame);
+                buffers.push(address);
+                data::byte_count.set(segment, frame.len() as u64);
+                data::lkey.set(segment, self.mkey.into());
+                data::addr.set(segment, address);
+            }
+            at += units_of(frame) * SEND_WQE_DS;
+        }
+        self.put(host, &wqe, blocks, buffers, frames.len() as u64);
         Ok(())
     }
 
@@ -230,7 +281,7 @@ impl Sq {
             ctrl::qpn.set(&mut wqe, self.number.into());
         }
         self.last_ctrl = (ctrl::opmod_idx_opcode.get(&wqe) << 32) | ctrl::qpn_ds.get(&wqe);
-        self.put(host, &wqe, blocks, Vec::new(), false);
+        self.put(host, &wqe, blocks, Vec::new(), 1);
         Ok(())
     }
 
@@ -246,7 +297,7 @@ impl Sq {
         }
         let mut wqe = vec![0u8; left * SEND_WQE_BB];
         self.write_ctrl(&mut wqe, WqeOpcode::NOP, left * SEND_WQE_BB / SEND_WQE_DS, false);
-        self.put(host, &wqe, left, Vec::new(), true);
+        self.put(host, &wqe, left, Vec::new(), 0);
         Ok(())
     }
 
@@ -259,10 +310,10 @@ impl Sq {
         self.last_ctrl = (ctrl::opmod_idx_opcode.get(wqe) << 32) | ctrl::qpn_ds.get(wqe);
     }
 
-    fn put<H: Host>(&mut self, host: &mut H, wqe: &[u8], blocks: usize, buffers: Vec<u64>, filler: bool) {
+    fn put<H: Host>(&mut self, host: &mut H, wqe: &[u8], blocks: usize, buffers: Vec<u64>, frames: u64) {
         let index = usize::from(self.pc) & ((1 << self.shape.log_size) - 1);
         self.buffer.write(host, index * SEND_WQE_BB, wqe);
-        self.posted.push_back(Posted { start: self.pc, blocks: blocks as u16, buffers, filler });
+        self.posted.push_back(Posted { start: self.pc, blocks: blocks as u16, buffers, frames });
         self.pc = self.pc.wrapping_add(blocks as u16);
         self.used += blocks;
     }
@@ -309,8 +360,8 @@ impl Sq {
         while let Some(posted) = self.posted.pop_front() {
             self.used -= usize::from(posted.blocks);
             self.spare.extend(posted.buffers);
-            if !posted.filler && opcode == CqeOpcode::REQ {
-                self.sent += 1;
+            if opcode == CqeOpcode::REQ {
+                self.sent += posted.frames;
             }
             if posted.start == counter {
                 break;

@@ -8,6 +8,7 @@ use common::{Flow, Kind, Rng, goodbye, ip_frame, mac, opened, plain, sum, tagged
 use mlx5emu_driver::net::{HASH_KEY, VlanFilter};
 use mlx5emu_driver::{NetConfig, SendOptions};
 use mlx5emu_prm::layouts::{mlx5_cqe64 as cqe, query_vport_counter_out as counters, traffic_counter};
+use mlx5emu_prm::wqe::CqeSyndrome;
 
 const TCP4: Kind = Kind { v6: false, protocol: 6 };
 const UDP4: Kind = Kind { v6: false, protocol: 17 };
@@ -395,6 +396,55 @@ fn tcp_is_segmented() {
         }
     }
     goodbye(a);
+    goodbye(b);
+}
+
+#[test]
+fn one_wqe_sends_many_packets() {
+    let (_, mut a, mut b) = opened(19, &NetConfig::default());
+    let mut rng = Rng::new(19);
+    for round in 0..100u64 {
+        let inline = [0, 60, 128][round as usize % 3];
+        let count = 1 + rng.below(if inline == 0 { 29 } else { 6 });
+        let frames: Vec<_> =
+            (0..count).map(|n| plain(mac(&b), mac(&a), 60 + rng.below(100) as usize, round * 64 + n)).collect();
+        let before = a.net().unwrap().channels[0].sq.sent;
+        let (sq, host) = a.sq_and_host(0).unwrap();
+        sq.post_many(host, &frames, &SendOptions { inline, ..SendOptions::default() }).unwrap();
+        sq.ring(host);
+        for frame in &frames {
+            assert_eq!(b.recv_wait().unwrap().frame, *frame, "inline {inline}");
+        }
+        a.wait_until("the completion", |a| a.net().unwrap().channels[0].sq.outstanding() == 0).unwrap();
+        assert_eq!(a.net().unwrap().channels[0].sq.sent - before, count);
+    }
+    // The checksum flags are for every packet.
+    let flow = Flow::new(2);
+    let raw: Vec<_> = KINDS[..4].iter().map(|k| ip_frame(mac(&b), mac(&a), *k, &flow, &[9; 77], false)).collect();
+    let (sq, host) = a.sq_and_host(0).unwrap();
+    sq.post_many(host, &raw, &SendOptions { l3_csum: true, l4_csum: true, ..SendOptions::default() }).unwrap();
+    sq.ring(host);
+    for kind in &KINDS[..4] {
+        assert_eq!(b.recv_wait().unwrap().frame, ip_frame(mac(&b), mac(&a), *kind, &flow, &[9; 77], true));
+    }
+    goodbye(a);
+    goodbye(b);
+}
+
+#[test]
+fn a_bad_packet_fails_its_whole_multi_packet_wqe() {
+    let (world, mut a, mut b) = opened(20, &NetConfig::default());
+    let mut frames: Vec<_> = (0..5).map(|n| plain(mac(&b), mac(&a), 100, n)).collect();
+    frames[3].truncate(5);
+    let (sq, host) = a.sq_and_host(0).unwrap();
+    sq.post_many(host, &frames, &SendOptions::default()).unwrap();
+    sq.ring(host);
+    a.wait_until("the error", |a| !a.net().unwrap().channels[0].sq.errors.is_empty()).unwrap();
+    assert_eq!(a.net().unwrap().channels[0].sq.errors[0].syndrome, CqeSyndrome::LOCAL_LENGTH_ERR);
+    assert!(world.borrow_mut().settle());
+    assert!(b.recv().unwrap().is_none(), "packets of a WQE that failed are not sent");
+    let host = a.abandon();
+    drop(host);
     goodbye(b);
 }
 

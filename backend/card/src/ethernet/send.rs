@@ -24,6 +24,8 @@ const BURST_WQES: usize = 64;
 const BURST_BYTES: usize = 256 << 10;
 /// The longest message of a WQE: more than `1 << LOG_MAX_LSO` and any frame.
 const MAX_MESSAGE: usize = (1 << super::LOG_MAX_LSO) + 4096;
+/// The longest packet of a multi-packet WQE: more than any port's MTU, so that a WQE of 62 of them stays a burst.
+const MAX_PACKET: usize = 16 << 10;
 /// `ce` of a control segment: a CQE always; 3 asks for an event as well.
 const CE_ALWAYS: u64 = 2;
 /// The doorbell record of a work queue: the receive counter, then the send counter.
@@ -230,6 +232,7 @@ impl<M: DmaSpace + 'static> Function<M> {
             WqeOpcode::NOP => Ok(()),
             WqeOpcode::SEND => self.ethernet_send(sq, wqe, burst, false),
             WqeOpcode::LSO => self.ethernet_send(sq, wqe, burst, true),
+            WqeOpcode::ENHANCED_MPSW if sq.multi_packet => self.multi_packet_send(sq, wqe, burst),
             other => wqe_error(CqeSyndrome::LOCAL_QP_OP_ERR, format!("opcode {other} on an Ethernet SQ")),
         }
     }
@@ -253,39 +256,63 @@ impl<M: DmaSpace + 'static> Function<M> {
                 return wqe_error(CqeSyndrome::LOCAL_QP_OP_ERR, "the inline header is longer than the WQE");
             };
             message.extend_from_slice(header);
-            self.gather(sq, seg.get(data_at..).unwrap_or(&[]), &mut message)
+            let mut segments = seg.get(data_at..).unwrap_or(&[]);
+            while segments.len() >= mlx5_wqe_data_seg::SIZE {
+                let used = self.gather(sq, segments, MAX_MESSAGE, &mut message)?;
+                segments = segments.get(used..).unwrap_or(&[]);
+            }
+            Ok(())
         })();
         let result = gathered.and_then(|()| self.build_frames(seg, &message, inline, lso, insert, burst));
         burst.message = message;
         result
     }
 
-    /// Appends what the data segments point at.
-    fn gather(&self, sq: &Sq, mut segments: &[u8], message: &mut Vec<u8>) -> Result<(), Stop> {
-        while segments.len() >= mlx5_wqe_data_seg::SIZE {
-            let used = if mlx5_wqe_data_seg::inline_seg.is_set(segments) {
-                let len = mlx5_wqe_inline_seg::inline_byte_count.get(segments) as usize;
-                let start = mlx5_wqe_inline_seg::SIZE;
-                let Some(data) = segments.get(start..start + len) else {
-                    return wqe_error(CqeSyndrome::LOCAL_QP_OP_ERR, "inline data is longer than the WQE");
-                };
-                message.extend_from_slice(data);
-                (start + len).next_multiple_of(SEND_WQE_DS)
-            } else {
-                let len = mlx5_wqe_data_seg::byte_count.get(segments);
-                if message.len() as u64 + len > MAX_MESSAGE as u64 {
-                    return wqe_error(
-                        CqeSyndrome::LOCAL_LENGTH_ERR,
-                        format!("a message of more than {MAX_MESSAGE} bytes"),
-                    );
-                }
-                let (key, addr) = (mlx5_wqe_data_seg::lkey.get32(segments), mlx5_wqe_data_seg::addr.get(segments));
-                self.gather_one(sq, key, addr, len, message)?;
-                mlx5_wqe_data_seg::SIZE
-            };
-            segments = segments.get(used..).unwrap_or(&[]);
+    /// ENHANCED_MPSW: control segment, Ethernet segment, and then every data segment is a packet of its own, which the
+    /// Ethernet segment's checksum flags are for.
+    fn multi_packet_send(&self, sq: &Sq, wqe: &[u8], burst: &mut Burst) -> Result<(), Stop> {
+        use mlx5_wqe_eth_seg as eth;
+        let seg = wqe.get(mlx5_wqe_ctrl_seg::SIZE..).unwrap_or(&[]);
+        if seg.len() < eth::SIZE {
+            return wqe_error(CqeSyndrome::LOCAL_QP_OP_ERR, "no Ethernet segment");
         }
-        Ok(())
+        let insert = eth::insert_vlan.is_set(seg);
+        if !insert && eth::sz.get(seg) != 0 {
+            return wqe_error(CqeSyndrome::LOCAL_QP_OP_ERR, "a multi-packet WQE with an inline header");
+        }
+        let mut segments = &seg[eth::SIZE..];
+        let mut packet = std::mem::take(&mut burst.message);
+        let mut done = Ok(());
+        while done.is_ok() && segments.len() >= mlx5_wqe_data_seg::SIZE {
+            packet.clear();
+            done = self.gather(sq, segments, MAX_PACKET, &mut packet).and_then(|used| {
+                segments = segments.get(used..).unwrap_or(&[]);
+                self.build_frames(seg, &packet, 0, false, insert, burst)
+            });
+        }
+        burst.message = packet;
+        done
+    }
+
+    /// Appends what the first of `segments` points at or holds, up to `limit` bytes in `message`. Says how long the
+    /// segment is.
+    fn gather(&self, sq: &Sq, segments: &[u8], limit: usize, message: &mut Vec<u8>) -> Result<usize, Stop> {
+        if mlx5_wqe_data_seg::inline_seg.is_set(segments) {
+            let len = mlx5_wqe_inline_seg::inline_byte_count.get(segments) as usize;
+            let start = mlx5_wqe_inline_seg::SIZE;
+            let Some(data) = segments.get(start..start + len) else {
+                return wqe_error(CqeSyndrome::LOCAL_QP_OP_ERR, "inline data is longer than the WQE");
+            };
+            message.extend_from_slice(data);
+            return Ok((start + len).next_multiple_of(SEND_WQE_DS));
+        }
+        let len = mlx5_wqe_data_seg::byte_count.get(segments);
+        if message.len() as u64 + len > limit as u64 {
+            return wqe_error(CqeSyndrome::LOCAL_LENGTH_ERR, format!("a message of more than {limit} bytes"));
+        }
+        let (key, addr) = (mlx5_wqe_data_seg::lkey.get32(segments), mlx5_wqe_data_seg::addr.get(segments));
+        self.gather_one(sq, key, addr, len, message)?;
+        Ok(mlx5_wqe_data_seg::SIZE)
     }
 
     fn gather_one(&self, sq: &Sq, key: u32, addr: u64, len: u64, message: &mut Vec<u8>) -> Result<(), Stop> {

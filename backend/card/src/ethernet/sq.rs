@@ -72,6 +72,8 @@ pub struct Sq {
     pub log_size: u32,
     /// Error completions for what is left when the queue fails.
     pub flush_in_error: bool,
+    /// WQEs of many packets are allowed.
+    pub multi_packet: bool,
     /// Its memory.
     pub buffer: QueueBuffer,
     /// Address of the doorbell record.
@@ -89,9 +91,6 @@ impl<M: DmaSpace + 'static> Card<M> {
         let queue = sqc::wq.of(context);
         if sqc::hairpin.is_set(context) || sqc::allow_swp.is_set(context) || sqc::reg_umr.is_set(context) {
             return bad_param(Syndrome::BadCapability, "hairpin, software parsing and UMR queues are not offered");
-        }
-        if sqc::allow_multi_pkt_send_wqe.is_set(context) {
-            return bad_param(Syndrome::BadCapability, "multi-packet WQEs are not offered");
         }
         if wq::wq_umem_valid.is_set(queue) || wq::dbr_umem_valid.is_set(queue) {
             return bad_param(Syndrome::BadCapability, "umems are not offered");
@@ -123,6 +122,7 @@ impl<M: DmaSpace + 'static> Card<M> {
             pd,
             log_size,
             flush_in_error: sqc::flush_in_error_en.is_set(context),
+            multi_packet: sqc::allow_multi_pkt_send_wqe.is_set(context),
             buffer,
             doorbell: wq::dbr_addr.get(queue),
             moving: Mutex::new(SqMoving { state: WqState::Rst, head: 0, executed: 0 }),

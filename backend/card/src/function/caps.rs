@@ -154,6 +154,7 @@ fn ethernet_offloads() -> Box<[u8]> {
         (cap::csum_cap, 1),
         (cap::vlan_cap, 1),
         (cap::self_lb_en_modifiable, 1),
+        (cap::enhanced_multi_pkt_send_wqe, 1),
         (cap::wqe_inline_mode, INLINE_MODE_NOT_REQUIRED),
         (cap::max_lso_cap, u64::from(ethernet::LOG_MAX_LSO)),
         (cap::rss_ind_tbl_cap, u64::from(ethernet::LOG_MAX_RQT_SIZE)),
