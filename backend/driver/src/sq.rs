@@ -126,7 +126,6 @@ impl Sq {
         let mut cmd = input(Opcode::CREATE_SQ, create_sq_in::ctx.offset + list);
         let context = create_sq_in::ctx.of_mut(&mut cmd);
         sqc::flush_in_error_en.set(context, 1);
-        sqc::allow_multi_pkt_send_wqe.set(context, 1);
         sqc::cqn.set(context, self.cq.number.into());
         sqc::tis_lst_sz.set(context, 1);
         sqc::tis_num_0.set(context, tisn.into());

@@ -20,6 +20,8 @@ use crate::ethernet::{LOG_MAX_MC_LIST, LOG_MAX_UC_LIST, LOG_MAX_VLAN_LIST, Traff
 const LIST_ELEMENT: usize = 8;
 /// `allowed_list_type`: unicast, multicast, VLAN.
 const LIST_TYPES: usize = 3;
+const UNICAST: usize = 0;
+const MULTICAST: usize = 1;
 /// The longest list of each type.
 const LIST_LIMITS: [usize; LIST_TYPES] = [1 << LOG_MAX_UC_LIST, 1 << LOG_MAX_MC_LIST, 1 << LOG_MAX_VLAN_LIST];
 /// `state` and `admin_state` of a vport (`VPORT_STATE_*`).
@@ -31,6 +33,8 @@ const STATE_UP: u64 = 1;
 pub struct VportCounters {
     sent: [Traffic; 3],
     received: [Traffic; 3],
+    /// Frames of the function's own that it received.
+    pub looped: Traffic,
     /// Frames that no receive queue took: no rule, queue not ready, not an Ethernet frame.
     pub dropped: AtomicU64,
 }
@@ -100,6 +104,28 @@ impl NicVport {
     }
 }
 
+impl NicVport {
+    /// The context.
+    pub(crate) fn context(&self) -> &[u8] {
+        &self.context
+    }
+
+    /// Whether `address` is the vport's own: its permanent one or one of its unicast list.
+    pub(crate) fn has_address(&self, address: [u8; 6]) -> bool {
+        let permanent = nic_vport_context::permanent_address.of(&self.context);
+        permanent.ends_with(&address)
+            || self.lists[UNICAST].as_chunks::<LIST_ELEMENT>().0.iter().any(|e| e.ends_with(&address))
+    }
+
+    /// Whether the vport gets frames to the group `address`: broadcast, its multicast list, or because it wants all.
+    pub(crate) fn listens_to(&self, address: [u8; 6]) -> bool {
+        address == [0xff; 6]
+            || nic_vport_context::promisc_mc.is_set(&self.context)
+            || nic_vport_context::promisc_all.is_set(&self.context)
+            || self.lists[MULTICAST].as_chunks::<LIST_ELEMENT>().0.iter().any(|e| e.ends_with(&address))
+    }
+}
+
 fn put_mac(raw: &mut [u8], mac: [u8; 6]) {
     mac_address_layout::mac_addr_47_32.set(raw, u64::from(u16::from_be_bytes([mac[0], mac[1]])));
     mac_address_layout::mac_addr_31_0.set(raw, u64::from(u32::from_be_bytes([mac[2], mac[3], mac[4], mac[5]])));
@@ -147,6 +173,8 @@ impl<M: DmaSpace + 'static> Card<M> {
             (select::min_inline, &[nic_vport_context::min_wqe_inline_mode]),
             (select::node_guid, &[nic_vport_context::node_guid]),
             (select::port_guid, &[nic_vport_context::port_guid]),
+            (select::disable_uc_local_lb, &[nic_vport_context::disable_uc_local_lb]),
+            (select::disable_mc_local_lb, &[nic_vport_context::disable_mc_local_lb]),
             (
                 select::promisc,
                 &[nic_vport_context::promisc_uc, nic_vport_context::promisc_mc, nic_vport_context::promisc_all],
@@ -206,6 +234,7 @@ impl<M: DmaSpace + 'static> Card<M> {
             (out::received_eth_unicast, rx_uc),
             (out::received_eth_multicast, rx_mc),
             (out::received_eth_broadcast, rx_bc),
+            (out::local_loopback, &counters.looped),
         ] {
             let (packets, octets) = traffic.read();
             let raw = area.of_mut(call.output);

@@ -4,6 +4,7 @@
 
 pub mod flow;
 pub mod flow_counters;
+pub(crate) mod loopback;
 pub mod objects;
 pub mod port;
 pub mod receive;
@@ -130,7 +131,7 @@ pub struct Ethernet {
     /// Send queues to serve, in turn.
     pub(crate) turn: Mutex<VecDeque<u32>>,
     /// Frames whose delivery waits for memory that only messages reach.
-    pub(crate) backlog: Mutex<VecDeque<Box<[u8]>>>,
+    pub(crate) backlog: Mutex<VecDeque<(loopback::Source, Box<[u8]>)>>,
 }
 
 impl Ethernet {

@@ -20,7 +20,8 @@ use crate::error::{Done, Stop, Syndrome, bad_param, refuse};
 
 /// A transport interface send: what a send queue inherits.
 pub struct Tis {
-    domain: u32,
+    /// Transport domain.
+    pub domain: u32,
     context: [u8; tisc::SIZE],
 }
 
@@ -245,6 +246,16 @@ impl<M: DmaSpace + 'static> Card<M> {
 }
 
 impl Tir {
+    /// The transport domain.
+    pub(crate) fn domain(&self) -> u32 {
+        self.domain
+    }
+
+    /// The context, as the driver wrote it.
+    pub(crate) fn context(&self) -> &[u8] {
+        &self.context
+    }
+
     fn new(context: &[u8]) -> Result<Self, Stop> {
         if tirc::packet_merge_mask.is_set(context) || tirc::tls_en.is_set(context) {
             return bad_param(Syndrome::BadCapability, "LRO and TLS are not offered");

@@ -7,6 +7,7 @@ use mlx5emu_pci_model::DmaSpace;
 use mlx5emu_prm::event::PortChange;
 
 use super::Traffic;
+use super::loopback::{Source, Way};
 use crate::card::{Card, FunctionIndex, PortSetup};
 
 /// The largest MTU of a port (`max_mtu` of PMTU): Ethernet header, VLAN tag and FCS included, as the register counts.
@@ -132,11 +133,25 @@ impl<M: DmaSpace + 'static> Card<M> {
         common_mode(this.admin_modes, other.admin_modes).map_or(0, |bit| 1 << bit)
     }
 
-    /// A function sends a frame: to its port, over the wire, to the functions at the other end. Functions that had to put
-    /// the frame aside are added to `wake`.
-    pub(crate) fn transmit(&self, f: FunctionIndex, frame: &[u8], now: u64, wake: &mut Vec<FunctionIndex>) {
+    /// A function sends a frame by a queue of transport domain `domain`: to its port, over the wire, to the functions at
+    /// the other end; or back to itself. Functions that had to put the frame aside are added to `wake`.
+    pub(crate) fn transmit(
+        &self,
+        f: FunctionIndex,
+        domain: Option<u32>,
+        frame: &[u8],
+        now: u64,
+        wake: &mut Vec<FunctionIndex>,
+    ) {
         let Some(function) = self.functions.get(f) else { return };
         function.state.vport.counters.sent(frame);
+        let way = function.state.vport.way_of(frame);
+        if way != Way::Out && function.receive(Source::Own(domain), frame, now) {
+            wake.push(f);
+        }
+        if way == Way::Back {
+            return;
+        }
         let Some(port) = self.ports.get(function.port) else { return };
         let Some(peer) = port.peer.filter(|_| port.link) else {
             port.counters.lost.fetch_add(1, Relaxed);
@@ -155,7 +170,7 @@ impl<M: DmaSpace + 'static> Card<M> {
             return;
         }
         for function in self.functions.iter().filter(|f| f.port == port) {
-            if function.receive(frame, now) {
+            if function.receive(Source::Wire, frame, now) {
                 wake.push(function.index);
             }
         }

@@ -11,6 +11,7 @@ use mlx5emu_steering::packet::{Headers, checksum, ethernet, ethertype};
 use mlx5emu_steering::tables::{Budget, Namespace, PacketContext, TableType, Target, Verdicts};
 use smallvec::SmallVec;
 
+use super::loopback::{Source, is_multicast};
 use super::objects::{Dispatch, Tir};
 use super::rq::{Rq, RqMoving};
 use super::sq::WqState;
@@ -21,6 +22,8 @@ use crate::memory::mkey::{Access, Piece};
 
 /// `source_port` of what comes from the wire.
 const UPLINK: u16 = 0xffff;
+/// `source_port` of what the function sent itself.
+const OWN_VPORT: u16 = 0;
 /// Copies of one frame inside one function.
 const MAX_COPIES: u32 = 64;
 /// Frames of a function that wait for memory which only messages reach.
@@ -43,17 +46,17 @@ struct Arrival<'a> {
 
 impl<M: DmaSpace + 'static> Function<M> {
     /// A frame arrives at this function's vport. Says whether it had to be put aside.
-    pub(crate) fn receive(&self, frame: &[u8], now: u64) -> bool {
+    pub(crate) fn receive(&self, source: Source, frame: &[u8], now: u64) -> bool {
         let mut backlog = self.state.ethernet.backlog.lock();
         if backlog.is_empty() {
             drop(backlog);
-            match self.try_receive(frame, now) {
+            match self.try_receive(source, frame, now) {
                 Err(DmaError::Fetch { .. }) => backlog = self.state.ethernet.backlog.lock(),
                 _ => return false,
             }
         }
         if backlog.len() < MAX_BACKLOG {
-            backlog.push_back(frame.into());
+            backlog.push_back((source, frame.into()));
         } else {
             self.state.vport.counters.dropped.fetch_add(1, Relaxed);
         }
@@ -63,15 +66,15 @@ impl<M: DmaSpace + 'static> Function<M> {
     /// Delivers what was put aside; the first frame that still can't be delivered says what it needs.
     pub(crate) fn retry_backlog(&self, now: u64) -> Result<(), DmaError> {
         loop {
-            let Some(frame) = self.state.ethernet.backlog.lock().front().cloned() else { return Ok(()) };
-            if let Err(fetch @ DmaError::Fetch { .. }) = self.try_receive(&frame, now) {
+            let Some((source, frame)) = self.state.ethernet.backlog.lock().front().cloned() else { return Ok(()) };
+            if let Err(fetch @ DmaError::Fetch { .. }) = self.try_receive(source, &frame, now) {
                 return Err(fetch);
             }
             self.state.ethernet.backlog.lock().pop_front();
         }
     }
 
-    fn try_receive(&self, frame: &[u8], now: u64) -> Result<(), DmaError> {
+    fn try_receive(&self, source: Source, frame: &[u8], now: u64) -> Result<(), DmaError> {
         let counters = &self.state.vport.counters;
         if self.state.hca != HcaState::Initialized {
             return Ok(());
@@ -80,12 +83,13 @@ impl<M: DmaSpace + 'static> Function<M> {
             counters.dropped.fetch_add(1, Relaxed);
             return Ok(());
         };
-        let meta = Metadata { source_port: UPLINK, ..Metadata::default() };
+        let source_port = if source == Source::Wire { UPLINK } else { OWN_VPORT };
+        let meta = Metadata { source_port, ..Metadata::default() };
         let mut packet = PacketContext::new(frame, &headers, &meta);
         let mut verdicts = Verdicts::new();
         let root = Namespace::new(TableType::NicRx, 0);
         self.state.ethernet.steering.evaluate(root, &mut packet, &mut Budget::new(MAX_COPIES), &mut verdicts);
-        if verdicts.is_empty() {
+        if verdicts.is_empty() && source == Source::Wire {
             counters.dropped.fetch_add(1, Relaxed);
             return Ok(());
         }
@@ -93,6 +97,9 @@ impl<M: DmaSpace + 'static> Function<M> {
         for verdict in &verdicts {
             let Target::Tir(tirn) = verdict.target else { continue };
             let Some(tir) = self.state.ethernet.tirs.find(tirn) else { continue };
+            if !tir.takes(source, is_multicast(frame)) {
+                continue;
+            }
             let hash = tir.hash.compute(&headers);
             let Some(rqn) = self.choose_rq(tir, hash.hash) else { continue };
             let mut edited = Vec::new();
@@ -110,6 +117,9 @@ impl<M: DmaSpace + 'static> Function<M> {
             if !counted {
                 counted = true;
                 counters.received(frame);
+                if source != Source::Wire {
+                    counters.looped.count(frame.len());
+                }
             }
         }
         Ok(())

@@ -105,13 +105,14 @@ impl<M: DmaSpace + 'static> Card<M> {
     ) -> Result<bool, DmaError> {
         let Some(function) = self.functions.get(f) else { return Ok(false) };
         let Some(Queue::Send(sq)) = function.state.ethernet.queues.find(sqn) else { return Ok(false) };
+        let domain = sq.tis.and_then(|tisn| function.state.ethernet.tis.find(tisn)).map(|tis| tis.domain);
         burst.clear();
         let result = {
             let mut moving = sq.moving.lock();
             function.run_wqes(sqn, sq, &mut moving, now, burst)
         };
         for frame in burst.frames() {
-            self.transmit(f, frame, now, wake);
+            self.transmit(f, domain, frame, now, wake);
         }
         result
     }
@@ -232,7 +233,8 @@ impl<M: DmaSpace + 'static> Function<M> {
             WqeOpcode::NOP => Ok(()),
             WqeOpcode::SEND => self.ethernet_send(sq, wqe, burst, false),
             WqeOpcode::LSO => self.ethernet_send(sq, wqe, burst, true),
-            WqeOpcode::ENHANCED_MPSW if sq.multi_packet => self.multi_packet_send(sq, wqe, burst),
+            // Asks for no `allow_multi_pkt_send_wqe`: drivers set that for the older kind only, or not at all.
+            WqeOpcode::ENHANCED_MPSW => self.multi_packet_send(sq, wqe, burst),
             other => wqe_error(CqeSyndrome::LOCAL_QP_OP_ERR, format!("opcode {other} on an Ethernet SQ")),
         }
     }

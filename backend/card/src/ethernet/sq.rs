@@ -72,15 +72,14 @@ pub struct Sq {
     pub log_size: u32,
     /// Error completions for what is left when the queue fails.
     pub flush_in_error: bool,
-    /// WQEs of many packets are allowed.
-    pub multi_packet: bool,
     /// Its memory.
     pub buffer: QueueBuffer,
     /// Address of the doorbell record.
     pub doorbell: u64,
     /// What moves.
     pub moving: Mutex<SqMoving>,
-    tis: Option<u32>,
+    /// Its (only) TIS.
+    pub tis: Option<u32>,
     uar: u32,
     context: [u8; sqc::SIZE],
 }
@@ -122,7 +121,6 @@ impl<M: DmaSpace + 'static> Card<M> {
             pd,
             log_size,
             flush_in_error: sqc::flush_in_error_en.is_set(context),
-            multi_packet: sqc::allow_multi_pkt_send_wqe.is_set(context),
             buffer,
             doorbell: wq::dbr_addr.get(queue),
             moving: Mutex::new(SqMoving { state: WqState::Rst, head: 0, executed: 0 }),
