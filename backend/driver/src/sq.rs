@@ -369,13 +369,13 @@ impl Sq {
         Ok(())
     }
 
-    /// After MODIFY_SQ to RST: everything posted is forgotten and counters start anew.
-    pub fn reset<H: Host>(&mut self, host: &mut H) {
+    /// After MODIFY_SQ to RST: everything posted is forgotten and counters start anew. The doorbell record keeps its old
+    /// value until the next doorbell, as `mlx5e` leaves it.
+    pub fn reset(&mut self) {
         for posted in std::mem::take(&mut self.posted) {
             self.spare.extend(posted.buffers);
         }
         (self.pc, self.used) = (0, 0);
-        host.mem_write(self.record, &[0; 8]);
     }
 
     /// Gives the memory back.

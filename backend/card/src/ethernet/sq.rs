@@ -152,11 +152,16 @@ impl<M: DmaSpace + 'static> Card<M> {
         let Queue::Send(sq) = function.state.ethernet.queues.get_mut(sqn)? else { return no_such("SQ", sqn) };
         let moving = sq.moving.get_mut();
         moving.state.step(named, to)?;
-        if to == WqState::Rst || moving.state == WqState::Rst {
+        let from = std::mem::replace(&mut moving.state, to);
+        if to == WqState::Rst || from == WqState::Rst {
             moving.head = 0;
+            // The driver's doorbell record still has the counter of the life before: nothing is posted until it rings.
+            function.front.sends.unmark(sqn);
+            function.state.ethernet.turn.get_mut().retain(|n| *n != sqn);
+        } else {
+            // Into ERR: what is posted is flushed.
+            function.front.sends.mark(sqn);
         }
-        moving.state = to;
-        function.front.sends.mark(sqn);
         Ok(())
     }
 

@@ -66,6 +66,13 @@ impl PendingSet {
         fresh
     }
 
+    /// Takes `n` out, if it is marked.
+    pub fn unmark(&self, n: u32) {
+        if let Some(low) = self.low.get((n / 64) as usize) {
+            low.fetch_and(!(1 << (n % 64)), AcqRel);
+        }
+    }
+
     /// Takes every marked number out, lowest first, up to `limit`.
     pub fn take(&self, limit: usize, out: &mut Vec<u32>) {
         let mut top = self.top.swap(0, AcqRel);
