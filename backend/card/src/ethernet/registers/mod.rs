@@ -1,4 +1,4 @@
-//! ACCESS_REG: the registers. those of the [`port`] proper and its [`counters`].
+//! ACCESS_REG: the registers. those of the `port` proper and its `counters`.
 //!
 //! A register that is not known is refused. One that the driver reads without asking for a capability first answers with
 //! what is true, if that is nothing then zeros.
