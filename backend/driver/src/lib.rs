@@ -27,6 +27,7 @@ pub mod pages;
 pub mod rq;
 pub mod sq;
 pub mod steering;
+pub mod striding;
 pub mod traffic;
 
 pub use driver::{Config, Driver, Farewell};

@@ -2,10 +2,10 @@
 
 use mlx5emu_prm::layouts::fte_match_set_lyr_2_4 as outer;
 use mlx5emu_prm::layouts::{
-    be32, be64, create_cq_out, create_rq_out, create_sq_out, mac_address_layout, modify_nic_vport_context_in,
-    modify_nic_vport_context_out, modify_nic_vport_field_select, nic_vport_context, paos_reg, pmtu_reg,
-    query_nic_vport_context_in, query_nic_vport_context_out, query_vport_state_in, query_vport_state_out,
-    rx_hash_field_select, tirc,
+    be32, be64, create_cq_out, create_mkey_out, create_rq_out, create_sq_out, mac_address_layout,
+    modify_nic_vport_context_in, modify_nic_vport_context_out, modify_nic_vport_field_select, nic_vport_context,
+    paos_reg, pmtu_reg, query_nic_vport_context_in, query_nic_vport_context_out, query_vport_state_in,
+    query_vport_state_out, rx_hash_field_select, tirc,
 };
 use mlx5emu_prm::opcode::Opcode;
 use mlx5emu_prm::register::{AccessRegMode, PortStatus, Register};
@@ -20,6 +20,7 @@ use crate::host::Host;
 use crate::rq::{Rq, RqShape};
 use crate::sq::{Sq, SqShape};
 use crate::steering::{Action, Destination, Match, Table};
+use crate::striding::{Striding, StridingShape};
 
 const ETHERTYPE_IPV4: u64 = 0x0800;
 const ETHERTYPE_IPV6: u64 = 0x86dd;
@@ -50,6 +51,8 @@ pub struct NetConfig {
     pub sq: SqShape,
     /// Receive queues.
     pub rq: RqShape,
+    /// The receive queues are striding ones, of this shape; `rq` says only whether to keep VLAN tags.
+    pub striding: Option<StridingShape>,
     /// Completion queues of the send queues.
     pub sq_cq: CqShape,
     /// Completion queues of the receive queues.
@@ -98,6 +101,7 @@ impl Default for NetConfig {
                 page_offset: 0,
                 keep_vlan: false,
             },
+            striding: None,
             sq_cq: CqShape::plain(6),
             rq_cq: CqShape::plain(6),
             log_comp_eq: 7,
@@ -167,8 +171,17 @@ pub struct Net {
 impl Net {
     /// The completion queue of a number.
     pub(crate) fn cq_mut(&mut self, cqn: u32) -> Option<&mut Cq> {
-        let pairs = self.channels.iter_mut().flat_map(|c| [&mut c.sq.cq, &mut c.rq.cq]);
-        pairs.chain(self.drop.as_mut().map(|rq| &mut rq.cq)).find(|cq| cq.number == cqn)
+        let number = |cq: &&mut Cq| cq.number == cqn;
+        for channel in &mut self.channels {
+            // One at a time: the two are parts of the same queue.
+            if channel.rq.strides().is_some_and(|s| s.icosq.cq.number == cqn) {
+                return channel.rq.strides_mut().map(|s| &mut s.icosq.cq);
+            }
+            if let Some(cq) = [&mut channel.sq.cq, &mut channel.rq.cq].into_iter().find(number) {
+                return Some(cq);
+            }
+        }
+        None.into_iter().chain(self.drop.as_mut().map(|rq| &mut rq.cq)).find(number)
     }
 
     /// Gives the memory back.
@@ -199,6 +212,11 @@ impl<H: Host> Driver<H> {
         self.publish_address()?;
         for _ in 0..self.open_net()?.config.channels {
             self.add_channel()?;
+        }
+        if self.open_net()?.config.refill {
+            self.wait_until("receive WQEs", |driver| {
+                driver.net().is_none_or(|net| net.channels.iter().all(|c| c.rq.strides().is_none_or(Striding::is_full)))
+            })?;
         }
         self.activate()?;
         self.set_port(PortStatus::UP)
@@ -297,6 +315,22 @@ impl<H: Host> Driver<H> {
         Ok(cq)
     }
 
+    /// The send queue for UMR, and the key that it changes.
+    fn make_striding(&mut self, shape: StridingShape, index: usize) -> Result<Striding> {
+        let net = self.open_net()?;
+        let (pd, mkey, tisn) = (net.pd, net.mkey, net.tisn);
+        let cq = self.make_cq(CqShape::plain(7), index)?;
+        let sq_shape = SqShape { log_size: 7, log_page: 12, page_offset: 0, buffer: 64, wrap: true };
+        let mut icosq = Sq::new(&mut self.host, sq_shape, cq, self.uar, mkey)?;
+        icosq.umr = true;
+        icosq.number = self.create(&icosq.create_input(pd, tisn), create_sq_out::sqn)?;
+        self.modify_sq(icosq.number, SqState::RST.0, SqState::RDY.0)?;
+        let mut striding = Striding::new(&mut self.host, shape, icosq, mkey)?;
+        let number = self.create(&striding.mkey_input(pd), create_mkey_out::mkey_index)?;
+        striding.set_mkey(number << 8);
+        Ok(striding)
+    }
+
     fn add_channel(&mut self) -> Result<()> {
         let net = self.open_net()?;
         let (config, index) = (net.config.clone(), net.channels.len());
@@ -306,13 +340,19 @@ impl<H: Host> Driver<H> {
         sq.number = self.create(&sq.create_input(pd, tisn), create_sq_out::sqn)?;
         self.modify_sq(sq.number, SqState::RST.0, SqState::RDY.0)?;
         let rq_cq = self.make_cq(config.rq_cq, index)?;
-        let mut rq = Rq::new(&mut self.host, config.rq.clone(), rq_cq, mkey)?;
+        let mut rq = match config.striding {
+            None => Rq::new(&mut self.host, config.rq.clone(), rq_cq, mkey)?,
+            Some(shape) => {
+                let striding = self.make_striding(shape, index)?;
+                Rq::striding(&mut self.host, striding, config.rq.keep_vlan, rq_cq)?
+            }
+        };
         rq.number = self.create(&rq.create_input(pd, counter_set), create_rq_out::rqn)?;
         self.modify_rq(rq.number, RqState::RST.0, RqState::RDY.0)?;
         sq.cq.arm(&mut self.host);
         rq.cq.arm(&mut self.host);
-        if config.refill {
-            rq.refill(&mut self.host, usize::MAX);
+        if let Some(striding) = rq.strides() {
+            striding.icosq.cq.arm(&mut self.host);
         }
         let rqn = rq.number;
         let tirn = self.create_tir(|context| {
@@ -321,6 +361,10 @@ impl<H: Host> Driver<H> {
             tirc::transport_domain.set(context, domain.into());
         })?;
         self.open_net()?.channels.push(Channel { sq, rq, tirn });
+        // Events find the queues now: those of UMR come at once.
+        if config.refill {
+            self.refill(index, usize::MAX)?;
+        }
         Ok(())
     }
 
@@ -524,7 +568,8 @@ impl<H: Host> Driver<H> {
             return Ok(());
         }
         self.wait_until("the sends' completions", |driver| {
-            driver.net().is_none_or(|net| net.channels.iter().all(|c| c.sq.outstanding() == 0))
+            let left = |c: &Channel| c.sq.outstanding() + c.rq.strides().map_or(0, |s| s.icosq.outstanding());
+            driver.net().is_none_or(|net| net.channels.iter().all(|c| left(c) == 0))
         })?;
         self.set_port(PortStatus::DOWN)?;
         self.deactivate()?;
@@ -548,6 +593,7 @@ impl<H: Host> Driver<H> {
         let Some(channel) = self.open_net()?.channels.last() else { return Ok(false) };
         let (tirn, sqn, rqn) = (channel.tirn, channel.sq.number, channel.rq.number);
         let cqs = [channel.sq.cq.number, channel.rq.cq.number];
+        let striding = channel.rq.strides().map(|s| (s.mkey(), s.icosq.number, s.icosq.cq.number));
         self.destroy_tir(tirn)?;
         self.modify_rq(rqn, RqState::RDY.0, RqState::ERR.0)?;
         self.destroy_rq(rqn)?;
@@ -555,6 +601,12 @@ impl<H: Host> Driver<H> {
         self.destroy_sq(sqn)?;
         for cqn in cqs {
             self.destroy_cq(cqn)?;
+        }
+        if let Some((mkey, sqn, cqn)) = striding {
+            self.modify_sq(sqn, SqState::RDY.0, SqState::ERR.0)?;
+            self.destroy_sq(sqn)?;
+            self.destroy_cq(cqn)?;
+            self.destroy_mkey(mkey)?;
         }
         if let Some(channel) = self.open_net()?.channels.pop() {
             channel.sq.free(&mut self.host);

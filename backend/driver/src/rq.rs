@@ -11,6 +11,7 @@ use crate::cq::{Cq, Cqe};
 use crate::error::{Error, Result, misbehaves};
 use crate::host::Host;
 use crate::sq::fill_pas;
+use crate::striding::Striding;
 
 /// Shape of a receive queue.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,6 +35,8 @@ pub struct RqShape {
 pub enum Arrival {
     /// A frame.
     Frame(Vec<u8>, Cqe),
+    /// Strides that stay empty.
+    Filler,
     /// An error completion.
     Error(CqeSyndrome),
 }
@@ -51,6 +54,7 @@ pub struct Rq {
     mkey: u32,
     pc: u16,
     cc: u16,
+    striding: Option<Striding>,
     /// Addresses of the fragments, by WQE index.
     frames: Vec<Vec<u64>>,
 }
@@ -71,7 +75,55 @@ impl Rq {
         for _ in 0..1usize << shape.log_size {
             frames.push(shape.frags.iter().map(|len| host.dma_alloc(*len, 1)).collect::<Result<_>>()?);
         }
-        Ok(Self { number: 0, cq, shape, buffer, record, mkey, pc: 0, cc: 0, frames })
+        Ok(Self { number: 0, cq, shape, buffer, record, mkey, pc: 0, cc: 0, striding: None, frames })
+    }
+
+    /// Memory for a striding queue; its key exists already.
+    ///
+    /// # Errors
+    /// No memory.
+    pub fn striding<H: Host>(host: &mut H, striding: Striding, keep_vlan: bool, cq: Cq) -> Result<Self> {
+        let shape = RqShape {
+            log_size: striding.shape.log_size,
+            log_stride: striding.shape.log_wqe(),
+            frags: Vec::new(),
+            log_page: 12,
+            page_offset: 0,
+            keep_vlan,
+        };
+        let mut rq = Self::new(host, shape, cq, striding.mkey())?;
+        for index in 0..1u16 << rq.shape.log_size {
+            rq.buffer.write(host, usize::from(index) << rq.shape.log_stride, &striding.wqe(index));
+        }
+        rq.striding = Some(striding);
+        Ok(rq)
+    }
+
+    /// What a striding queue has more.
+    pub fn strides(&self) -> Option<&Striding> {
+        self.striding.as_ref()
+    }
+
+    /// What a striding queue has more, to change.
+    pub(crate) fn strides_mut(&mut self) -> Option<&mut Striding> {
+        self.striding.as_mut()
+    }
+
+    /// Posts the WQEs of a striding queue whose UMR is complete.
+    ///
+    /// # Errors
+    /// The device misbehaves.
+    pub(crate) fn poll_umr<H: Host>(&mut self, host: &mut H) -> Result<()> {
+        let Some(striding) = &mut self.striding else { return Ok(()) };
+        if striding.icosq.cq.pending {
+            if let Some(counter) = striding.poll(host)? {
+                host.store_release_be32(self.record, counter.into());
+            }
+            striding.icosq.cq.pending = false;
+            striding.icosq.cq.arm(host);
+            striding.map(host)?;
+        }
+        Ok(())
     }
 
     /// CREATE_RQ.
@@ -92,13 +144,19 @@ impl Rq {
         wq::log_wq_stride.set(queue, self.shape.log_stride.into());
         wq::log_wq_pg_sz.set(queue, u64::from(self.buffer.log_page() - 12));
         wq::log_wq_sz.set(queue, self.shape.log_size.into());
+        if let Some(striding) = &self.striding {
+            striding.shape.fill(queue);
+        }
         fill_pas(queue, self.buffer.pages());
         cmd
     }
 
     /// WQEs that the device has.
     pub fn posted(&self) -> usize {
-        usize::from(self.pc.wrapping_sub(self.cc))
+        match &self.striding {
+            Some(striding) => striding.posted(),
+            None => usize::from(self.pc.wrapping_sub(self.cc)),
+        }
     }
 
     /// Address of the doorbell record; the receive counter is its first dword.
@@ -108,6 +166,11 @@ impl Rq {
 
     /// Posts up to `limit` WQEs, as many as there is room for.
     pub fn refill<H: Host>(&mut self, host: &mut H, limit: usize) {
+        if let Some(striding) = &mut self.striding {
+            // Without memory the queue stays as short as it is.
+            let _ = striding.map(host);
+            return;
+        }
         let size = 1usize << self.shape.log_size;
         let count = limit.min(size - self.posted());
         for _ in 0..count {
@@ -142,6 +205,16 @@ impl Rq {
         if self.posted() == 0 {
             return Err(misbehaves!("a completion on RQ {:#x}, which has no WQE", self.number));
         }
+        if CqeOpcode(mlx5_cqe64::opcode.get(&cqe) as u8) == CqeOpcode::RESP_SEND
+            && let Some(striding) = &mut self.striding
+        {
+            let (arrival, relinked) = striding.complete(host, &cqe)?;
+            if let Some(index) = relinked {
+                let wqe = striding.wqe(index);
+                self.buffer.write(host, usize::from(index) << self.shape.log_stride, &wqe);
+            }
+            return Ok(Some(arrival.unwrap_or(Arrival::Filler)));
+        }
         let mask = (1u16 << self.shape.log_size).wrapping_sub(1);
         if counter & mask != self.cc & mask {
             return Err(misbehaves!("completion of WQE {counter:#x}, {:#x} is next", self.cc));
@@ -173,6 +246,9 @@ impl Rq {
 
     /// Gives the memory back.
     pub fn free<H: Host>(self, host: &mut H) {
+        if let Some(striding) = self.striding {
+            striding.free(host);
+        }
         self.frames.into_iter().flatten().for_each(|address| host.dma_free(address));
         host.dma_free(self.record);
         self.buffer.free(host);

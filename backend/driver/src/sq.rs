@@ -79,6 +79,8 @@ pub struct Sq {
     pub cq: Cq,
     /// Frames whose completion came.
     pub sent: u64,
+    /// UMR WQEs are allowed (`reg_umr`).
+    pub umr: bool,
     /// Error completions, oldest first.
     pub errors: Vec<SendError>,
     shape: SqShape,
@@ -106,6 +108,7 @@ impl Sq {
             number: 0,
             cq,
             sent: 0,
+            umr: false,
             errors: Vec::new(),
             shape,
             buffer,
@@ -126,6 +129,7 @@ impl Sq {
         let mut cmd = input(Opcode::CREATE_SQ, create_sq_in::ctx.offset + list);
         let context = create_sq_in::ctx.of_mut(&mut cmd);
         sqc::flush_in_error_en.set(context, 1);
+        sqc::reg_umr.set(context, self.umr.into());
         sqc::cqn.set(context, self.cq.number.into());
         sqc::tis_lst_sz.set(context, 1);
         sqc::tis_num_0.set(context, tisn.into());

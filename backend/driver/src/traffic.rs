@@ -102,6 +102,7 @@ impl<H: Host> Driver<H> {
                 pair.sq.cq.pending = false;
                 pair.sq.cq.arm(&mut self.host);
             }
+            pair.rq.poll_umr(&mut self.host)?;
         }
         Ok(())
     }
@@ -132,6 +133,7 @@ impl<H: Host> Driver<H> {
                                 net.next_channel = channel;
                                 return Ok(Some(Received { channel, frame, cqe }));
                             }
+                            Arrival::Filler => {}
                             Arrival::Error(_) => net.receive_errors += 1,
                         }
                     }
@@ -178,6 +180,16 @@ impl<H: Host> Driver<H> {
         let Some(net) = self.net.as_deref_mut() else { return Err(closed()) };
         let Some(pair) = net.channels.get_mut(channel) else { return Err(closed()) };
         Ok((&mut pair.sq, &mut self.host))
+    }
+
+    /// The machine and the send queue for UMR of a channel whose receive queue is a striding one.
+    ///
+    /// # Errors
+    /// No such channel.
+    pub fn icosq_and_host(&mut self, channel: usize) -> Result<(&mut crate::sq::Sq, &mut H)> {
+        let Some(net) = self.net.as_deref_mut() else { return Err(closed()) };
+        let strides = net.channels.get_mut(channel).and_then(|pair| pair.rq.strides_mut());
+        Ok((&mut strides.ok_or_else(closed)?.icosq, &mut self.host))
     }
 }
 

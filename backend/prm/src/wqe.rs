@@ -53,4 +53,12 @@ open_enums! {
 
     /// `rss_htype_l4` of a CQE (`CQE_RSS_L4_*` in device.h).
     CqeRssL4(u8, "CQE RSS protocol type", "CQE_RSS_L4_") { NONE = 0x0, TCP = 0x1, UDP = 0x2, IPSEC = 0x3 }
+
+    /// Bits of `mkey_mask` of a UMR WQE: which fields of the memory key change (`MLX5_MKEY_MASK_*` in device.h).
+    MkeyMask(u64, "mkey mask bit", "MLX5_MKEY_MASK_") {
+        LEN = 0x1, PAGE_SIZE = 0x2, START_ADDR = 0x40, PD = 0x80, EN_RINVAL = 0x100, EN_SIGERR = 0x200,
+        BSF_EN = 0x1000, KEY = 0x2000, QPN = 0x4000, LR = 0x2_0000, LW = 0x4_0000, RR = 0x8_0000, RW = 0x10_0000,
+        A = 0x20_0000, SMALL_FENCE = 0x80_0000, RELAXED_ORDERING_WRITE = 0x200_0000, FREE = 0x2000_0000,
+        PAGE_SIZE_5 = 0x400_0000_0000, RELAXED_ORDERING_READ = 0x8000_0000_0000,
+    }
 }

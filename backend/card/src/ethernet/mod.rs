@@ -13,6 +13,7 @@ pub mod rq;
 pub mod segment;
 pub mod send;
 pub mod sq;
+pub mod striding;
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};

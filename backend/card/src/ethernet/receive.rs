@@ -19,6 +19,7 @@ use super::{MAX_RQ_WQE_BYTES, Queue};
 use crate::function::{Function, HcaState};
 use crate::limited;
 use crate::memory::mkey::{Access, Piece};
+use crate::queues::cq::Cqe;
 
 /// `source_port` of what comes from the wire.
 const UPLINK: u16 = 0xffff;
@@ -33,15 +34,24 @@ const BYTE_COUNT_MASK: u64 = 0x7fff_ffff;
 /// Pieces of memory that one frame is scattered over.
 const MAX_PIECES: usize = 1024;
 /// The pieces of memory that a frame goes to.
-type Pieces = SmallVec<[Piece; 8]>;
+pub(super) type Pieces = SmallVec<[Piece; 8]>;
 
 /// What is known of a frame when it comes to a receive queue.
-struct Arrival<'a> {
-    frame: &'a [u8],
+pub(super) struct Arrival<'a> {
+    pub(super) frame: &'a [u8],
     headers: &'a Headers,
     hash: HashResult,
     flow_tag: u32,
     metadata: u32,
+}
+
+impl Arrival<'_> {
+    /// Whether the outermost tag is taken out in `rq`, and the length that is left.
+    pub(super) fn after_strip(&self, rq: &Rq) -> (bool, usize) {
+        // Only a C-tag is stripped: the driver takes the tag in a CQE for one.
+        let stripped = rq.strip_vlan && self.headers.vlans().first().is_some_and(|t| t.tpid == ethertype::CVLAN);
+        (stripped, self.frame.len() - if stripped { ethernet::VLAN_LEN } else { 0 })
+    }
 }
 
 impl<M: DmaSpace + 'static> Function<M> {
@@ -136,7 +146,7 @@ impl<M: DmaSpace + 'static> Function<M> {
         }
     }
 
-    /// Fills the next WQE of `rqn`. `Err(Fetch)` only: everything else is settled here.
+    /// Delivers a packet to `rqn`. `Err(Fetch)` only: everything else is settled here.
     fn deliver(&self, rqn: u32, arrival: &Arrival, now: u64) -> Result<(), DmaError> {
         let Some(Queue::Receive(rq)) = self.state.ethernet.queues.find(rqn) else { return Ok(()) };
         let mut moving = rq.moving.lock();
@@ -144,63 +154,75 @@ impl<M: DmaSpace + 'static> Function<M> {
             self.state.vport.counters.dropped.fetch_add(1, Relaxed);
             return Ok(());
         }
-        let posted = match self.space.load_be32(Attrs::PLAIN, rq.doorbell) {
-            Ok(counter) => counter as u16,
-            Err(fetch @ DmaError::Fetch { .. }) => return Err(fetch),
-            Err(error) => {
-                limited!(self.log, warn, "{}: RQ {rqn:#x}: doorbell record: {error}", self.name);
-                return Ok(());
-            }
+        let filled = match rq.strides {
+            None => self.fill_wqe(rq, &mut moving, arrival, now),
+            Some(strides) => self.fill_strides(rq, strides, &mut moving, arrival, now),
         };
-        if posted == moving.head {
-            moving.out_of_buffer += 1;
-            if let Some(set) = self.state.ethernet.counters.find(rq.counter_set) {
-                set.out_of_buffer.fetch_add(1, Relaxed);
-            }
-            return Ok(());
-        }
-        let mut wqe = [0u8; MAX_RQ_WQE_BYTES];
-        let wqe = &mut wqe[..1 << rq.log_stride];
-        // Only a C-tag is stripped: the driver takes the tag in a CQE for one.
-        let stripped = rq.strip_vlan && arrival.headers.vlans().first().is_some_and(|t| t.tpid == ethertype::CVLAN);
-        let mut pieces = Pieces::new();
-        let len = arrival.frame.len() - if stripped { ethernet::VLAN_LEN } else { 0 };
-        let scattered = rq
-            .buffer
-            .read(&self.space, Attrs::PLAIN, u64::from(moving.head) << rq.log_stride, wqe)
-            .map_err(RxError::Dma)
-            .and_then(|()| self.scatter_list(rq, wqe, len, &mut pieces))
-            .and_then(|()| self.scatter(&pieces, arrival.frame, stripped).map_err(RxError::Dma));
-        match scattered {
-            Ok(()) => {
-                let mut cqe = self.receive_cqe(arrival, stripped, len, now);
-                mlx5_cqe64::wqe_counter.set(&mut cqe, u64::from(moving.head));
-                moving.head = moving.head.wrapping_add(1);
-                moving.received += 1;
-                self.complete(rq.cqn, &mut cqe, now);
-            }
+        match filled {
+            Ok(()) => moving.received += 1,
             Err(RxError::Dma(fetch @ DmaError::Fetch { .. })) => return Err(fetch),
+            Err(RxError::Empty) => {
+                moving.out_of_buffer += 1;
+                if let Some(set) = self.state.ethernet.counters.find(rq.counter_set) {
+                    set.out_of_buffer.fetch_add(1, Relaxed);
+                }
+            }
+            Err(RxError::Doorbell(error)) => {
+                limited!(self.log, warn, "{}: RQ {rqn:#x}: doorbell record: {error}", self.name);
+            }
             Err(error) => self.fail_rq(rqn, rq, &mut moving, &error, now),
         }
         Ok(())
     }
 
-    /// Translates the WQE's scatter list as far as `len` bytes need it.
-    fn scatter_list(&self, rq: &Rq, wqe: &[u8], len: usize, pieces: &mut Pieces) -> Result<(), RxError> {
-        let mut left = len as u64;
-        for seg in wqe.chunks_exact(mlx5_wqe_data_seg::SIZE) {
+    /// Whether the driver has posted the WQE at the head.
+    pub(super) fn check_posted(&self, rq: &Rq, moving: &RqMoving) -> Result<(), RxError> {
+        match self.space.load_be32(Attrs::PLAIN, rq.doorbell) {
+            Ok(counter) if counter as u16 == moving.head => Err(RxError::Empty),
+            Ok(_) => Ok(()),
+            Err(fetch @ DmaError::Fetch { .. }) => Err(RxError::Dma(fetch)),
+            Err(error) => Err(RxError::Doorbell(error)),
+        }
+    }
+
+    /// One packet in the WQE at the head.
+    fn fill_wqe(&self, rq: &Rq, moving: &mut RqMoving, arrival: &Arrival, now: u64) -> Result<(), RxError> {
+        self.check_posted(rq, moving)?;
+        let mut wqe = [0u8; MAX_RQ_WQE_BYTES];
+        let wqe = &mut wqe[..1 << rq.log_stride];
+        rq.buffer.read(&self.space, Attrs::PLAIN, u64::from(moving.head) << rq.log_stride, wqe)?;
+        let (stripped, len) = arrival.after_strip(rq);
+        let mut pieces = Pieces::new();
+        self.scatter_list(rq, scatter_segments(wqe), 0, len, &mut pieces)?;
+        self.scatter(&pieces, arrival.frame, stripped)?;
+        let mut cqe = self.receive_cqe(arrival, stripped, len, now);
+        mlx5_cqe64::wqe_counter.set(&mut cqe, u64::from(moving.head));
+        moving.head = moving.head.wrapping_add(1);
+        self.complete(rq.cqn, &mut cqe, now);
+        Ok(())
+    }
+
+    /// Translates `len` bytes of a scatter list from byte `skip` on.
+    pub(super) fn scatter_list(
+        &self,
+        rq: &Rq,
+        segments: impl IntoIterator<Item = Segment>,
+        skip: u64,
+        len: usize,
+        pieces: &mut Pieces,
+    ) -> Result<(), RxError> {
+        let (mut skip, mut left) = (skip, len as u64);
+        for seg in segments {
             if left == 0 {
                 break;
             }
-            let room = mlx5_wqe_data_seg::byte_count.get(seg) & BYTE_COUNT_MASK;
-            let key = mlx5_wqe_data_seg::lkey.get32(seg);
-            if room == 0 && key == TERMINATE_SCATTER_LIST_LKEY {
-                break;
-            }
-            let n = room.min(left);
-            let addr = mlx5_wqe_data_seg::addr.get(seg);
-            self.translate(key, rq.pd, Access::LocalWrite, addr, n, |piece| pieces.push(piece))
-                .map_err(|_| RxError::Key(key))?;
+            let skipped = skip.min(seg.room);
+            skip -= skipped;
+            let n = (seg.room - skipped).min(left);
+            self.translate(seg.key, rq.pd, Access::LocalWrite, seg.addr.wrapping_add(skipped), n, |piece| {
+                pieces.push(piece);
+            })
+            .map_err(|_| RxError::Key(seg.key))?;
             left -= n;
         }
         match left {
@@ -210,7 +232,7 @@ impl<M: DmaSpace + 'static> Function<M> {
     }
 
     /// Writes the frame, without its outermost tag if that is stripped.
-    fn scatter(&self, pieces: &Pieces, frame: &[u8], stripped: bool) -> Result<(), DmaError> {
+    pub(super) fn scatter(&self, pieces: &Pieces, frame: &[u8], stripped: bool) -> Result<(), DmaError> {
         let (head, tail) = if stripped { frame.split_at(ethernet::ADDRESSES) } else { (&[] as &[u8], frame) };
         let tail = if stripped { &tail[ethernet::VLAN_LEN..] } else { tail };
         let mut parts = [head, tail];
@@ -229,7 +251,7 @@ impl<M: DmaSpace + 'static> Function<M> {
         Ok(())
     }
 
-    fn receive_cqe(&self, arrival: &Arrival, stripped: bool, len: usize, now: u64) -> [u8; mlx5_cqe64::SIZE] {
+    pub(super) fn receive_cqe(&self, arrival: &Arrival, stripped: bool, len: usize, now: u64) -> Cqe {
         use mlx5_cqe64 as cqe64;
         let (headers, mut cqe) = (arrival.headers, [0u8; cqe64::SIZE]);
         let sums = checksum::verify(arrival.frame, headers);
@@ -263,6 +285,7 @@ impl<M: DmaSpace + 'static> Function<M> {
         let (syndrome, why) = match error {
             RxError::Dma(error) => (CqeSyndrome::LOCAL_PROT_ERR, error.to_string()),
             RxError::Key(key) => (CqeSyndrome::LOCAL_PROT_ERR, format!("lkey {key:#x} does not translate")),
+            RxError::Empty | RxError::Doorbell(_) => return,
             RxError::TooLong => (CqeSyndrome::LOCAL_LENGTH_ERR, "the frame is longer than the WQE's buffers".into()),
         };
         limited!(self.log, warn, "{}: RQ {rqn:#x}, WQE {:#x}: {syndrome}: {why}", self.name, moving.head);
@@ -272,12 +295,49 @@ impl<M: DmaSpace + 'static> Function<M> {
         mlx5_err_cqe::syndrome.set(&mut cqe, u64::from(syndrome.0));
         mlx5_err_cqe::qpn.set(&mut cqe, u64::from(rqn));
         mlx5_err_cqe::wqe_counter.set(&mut cqe, u64::from(moving.head));
+        mlx5_cqe64::wqe_id.set(&mut cqe, u64::from(moving.index));
         self.complete(rq.cqn, &mut cqe, now);
     }
 }
 
-enum RxError {
+/// Why a packet does not get into a receive queue.
+pub(super) enum RxError {
+    /// No WQE is posted: the packet is dropped.
+    Empty,
+    /// The doorbell record is not readable: dropped, too.
+    Doorbell(DmaError),
+    /// Guest memory.
     Dma(DmaError),
+    /// A key of the scatter list does not translate.
     Key(u32),
+    /// The packet is longer than the WQE's buffers.
     TooLong,
+}
+
+impl From<DmaError> for RxError {
+    fn from(error: DmaError) -> Self {
+        Self::Dma(error)
+    }
+}
+
+/// An entry of a scatter list.
+#[derive(Debug, Clone, Copy)]
+pub struct Segment {
+    /// Memory key.
+    pub key: u32,
+    /// Address in it.
+    pub addr: u64,
+    /// Bytes.
+    pub room: u64,
+}
+
+/// The scatter list of a WQE: ends with its segments or with the key that ends lists.
+pub(super) fn scatter_segments(wqe: &[u8]) -> impl Iterator<Item = Segment> {
+    wqe.chunks_exact(mlx5_wqe_data_seg::SIZE)
+        .map(|seg| Segment {
+            key: mlx5_wqe_data_seg::lkey.get32(seg),
+            addr: mlx5_wqe_data_seg::addr.get(seg),
+            room: mlx5_wqe_data_seg::byte_count.get(seg) & BYTE_COUNT_MASK,
+        })
+        .take_while(|seg| seg.room != 0 || seg.key != TERMINATE_SCATTER_LIST_LKEY)
 }

@@ -7,14 +7,13 @@ use mlx5emu_prm::layouts::{
 use parking_lot::Mutex;
 
 use super::sq::WqState;
+use super::striding::{Begun, Strides};
 use super::{LOG_MAX_RQ_STRIDE, LOG_MAX_WQ_SIZE, Queue};
 use crate::card::Card;
 use crate::commands::queue::Call;
 use crate::error::{Done, Syndrome, bad_param, no_such};
 use crate::queues::buffer::QueueBuffer;
 
-/// `wq_type` cyclic (`MLX5_WQ_TYPE_CYCLIC`).
-const WQ_TYPE_CYCLIC: u64 = 1;
 /// `mem_rq_type` inline (`MLX5_RQC_MEM_RQ_TYPE_MEMORY_RQ_INLINE`).
 const MEMORY_RQ_INLINE: u64 = 0;
 /// Bits of MODIFY_RQ's `modify_bitmask` (`MLX5_MODIFY_RQ_IN_MODIFY_BITMASK_*`).
@@ -27,8 +26,12 @@ const MODIFY_COUNTER_SET: u64 = 1 << 3;
 pub struct RqMoving {
     /// Its state.
     pub state: WqState,
-    /// The next WQE to fill, modulo 65536.
+    /// The next WQE to fill, modulo 65536: how many are done with.
     pub head: u16,
+    /// Where that WQE is in a linked list.
+    pub index: u16,
+    /// That WQE, if it is striding and has been begun.
+    pub begun: Option<Begun>,
     /// Packets received.
     pub received: u64,
     /// Packets dropped for want of a WQE.
@@ -45,6 +48,8 @@ pub struct Rq {
     pub log_size: u32,
     /// log2 of a WQE's bytes.
     pub log_stride: u32,
+    /// Many packets share a WQE.
+    pub strides: Option<Strides>,
     /// VLAN tags are taken out and reported in the CQE.
     pub strip_vlan: bool,
     /// Queue counter set; 0: none.
@@ -58,12 +63,23 @@ pub struct Rq {
     context: [u8; rqc::SIZE],
 }
 
+impl RqMoving {
+    fn new() -> Self {
+        Self { state: WqState::Rst, head: 0, index: 0, begun: None, received: 0, out_of_buffer: 0 }
+    }
+
+    /// To the first WQE, as after a reset.
+    fn rewind(&mut self) {
+        (self.head, self.index, self.begun) = (0, 0, None);
+    }
+}
+
 impl<M: DmaSpace + 'static> Card<M> {
     pub(crate) fn create_rq(&mut self, call: &mut Call) -> Done {
         let context = create_rq_in::ctx.of(call.input);
         let queue = rqc::wq.of(context);
-        if rqc::mem_rq_type.get(context) != MEMORY_RQ_INLINE || wq::wq_type.get(queue) != WQ_TYPE_CYCLIC {
-            return bad_param(Syndrome::BadCapability, "only cyclic receive queues with their own memory are offered");
+        if rqc::mem_rq_type.get(context) != MEMORY_RQ_INLINE {
+            return bad_param(Syndrome::BadCapability, "only receive queues with their own memory are offered");
         }
         if rqc::hairpin.is_set(context) || rqc::scatter_fcs.is_set(context) || rqc::delay_drop_en.is_set(context) {
             return bad_param(Syndrome::BadCapability, "hairpin, FCS scatter and delayed drop are not offered");
@@ -75,6 +91,7 @@ impl<M: DmaSpace + 'static> Card<M> {
         if log_size > LOG_MAX_WQ_SIZE || !(4..=LOG_MAX_RQ_STRIDE).contains(&log_stride) {
             return bad_param(Syndrome::BadGeometry, format!("2^{log_size} WQEs of 2^{log_stride} bytes"));
         }
+        let strides = Strides::parse(queue)?;
         let buffer = QueueBuffer::new(
             wq::pas.of(queue),
             12 + wq::log_wq_pg_sz.get32(queue),
@@ -99,11 +116,12 @@ impl<M: DmaSpace + 'static> Card<M> {
             pd,
             log_size,
             log_stride,
+            strides,
             strip_vlan: !rqc::vsd.is_set(context),
             counter_set,
             buffer,
             doorbell: wq::dbr_addr.get(queue),
-            moving: Mutex::new(RqMoving { state: WqState::Rst, head: 0, received: 0, out_of_buffer: 0 }),
+            moving: Mutex::new(RqMoving::new()),
             context: kept,
         };
         let rqn = state.ethernet.queues.insert(Queue::Receive(rq))?;
@@ -138,7 +156,7 @@ impl<M: DmaSpace + 'static> Card<M> {
         let moving = rq.moving.get_mut();
         moving.state.step(named, to)?;
         if to == WqState::Rst || moving.state == WqState::Rst {
-            moving.head = 0;
+            moving.rewind();
         }
         moving.state = to;
         if mask & MODIFY_VSD != 0 {

@@ -17,6 +17,7 @@ use crate::card::{Card, FunctionIndex};
 use crate::function::Function;
 use crate::limited;
 use crate::memory::mkey::{Access, KeyError};
+use crate::memory::umr::UmrError;
 
 /// WQEs of a burst.
 const BURST_WQES: usize = 64;
@@ -89,6 +90,16 @@ enum Stop {
 impl From<DmaError> for Stop {
     fn from(error: DmaError) -> Self {
         Self::Dma(error)
+    }
+}
+
+impl From<UmrError> for Stop {
+    fn from(error: UmrError) -> Self {
+        match error {
+            UmrError::Dma(error) => Self::Dma(error),
+            UmrError::Malformed(why) => Self::Wqe(WqeError { syndrome: CqeSyndrome::LOCAL_QP_OP_ERR, why }),
+            UmrError::Refused(why) => Self::Wqe(WqeError { syndrome: CqeSyndrome::MW_BIND_ERR, why }),
+        }
     }
 }
 
@@ -235,6 +246,7 @@ impl<M: DmaSpace + 'static> Function<M> {
             WqeOpcode::LSO => self.ethernet_send(sq, wqe, burst, true),
             // Asks for no `allow_multi_pkt_send_wqe`: drivers set that for the older kind only, or not at all.
             WqeOpcode::ENHANCED_MPSW => self.multi_packet_send(sq, wqe, burst),
+            WqeOpcode::UMR if sq.umr => self.umr(sq.pd, wqe).map_err(Stop::from),
             other => wqe_error(CqeSyndrome::LOCAL_QP_OP_ERR, format!("opcode {other} on an Ethernet SQ")),
         }
     }

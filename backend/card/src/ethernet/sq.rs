@@ -72,6 +72,8 @@ pub struct Sq {
     pub log_size: u32,
     /// Error completions for what is left when the queue fails.
     pub flush_in_error: bool,
+    /// UMR WQEs are allowed.
+    pub umr: bool,
     /// Its memory.
     pub buffer: QueueBuffer,
     /// Address of the doorbell record.
@@ -88,8 +90,8 @@ impl<M: DmaSpace + 'static> Card<M> {
     pub(crate) fn create_sq(&mut self, call: &mut Call) -> Done {
         let context = create_sq_in::ctx.of(call.input);
         let queue = sqc::wq.of(context);
-        if sqc::hairpin.is_set(context) || sqc::allow_swp.is_set(context) || sqc::reg_umr.is_set(context) {
-            return bad_param(Syndrome::BadCapability, "hairpin, software parsing and UMR queues are not offered");
+        if sqc::hairpin.is_set(context) || sqc::allow_swp.is_set(context) {
+            return bad_param(Syndrome::BadCapability, "hairpin and software parsing are not offered");
         }
         if wq::wq_umem_valid.is_set(queue) || wq::dbr_umem_valid.is_set(queue) {
             return bad_param(Syndrome::BadCapability, "umems are not offered");
@@ -121,6 +123,7 @@ impl<M: DmaSpace + 'static> Card<M> {
             pd,
             log_size,
             flush_in_error: sqc::flush_in_error_en.is_set(context),
+            umr: sqc::reg_umr.is_set(context),
             buffer,
             doorbell: wq::dbr_addr.get(queue),
             moving: Mutex::new(SqMoving { state: WqState::Rst, head: 0, executed: 0 }),

@@ -1,6 +1,9 @@
-//! Protection domains, transport domains and memory keys.
+//! Protection domains, transport domains and memory keys: commands ([`mkey`]), tables ([`translation`]), and their change
+//! by work queue entries ([`umr`]).
 
 pub mod mkey;
+pub mod translation;
+pub mod umr;
 
 use mlx5emu_pci_model::DmaSpace;
 use mlx5emu_prm::layouts::{
@@ -21,6 +24,10 @@ pub const LOG_MAX_TRANSPORT_DOMAIN: u32 = 12;
 pub const LOG_MAX_MKEY: u32 = 18;
 /// The reserved lkey of kernel queues (`resd_lkey`): all memory, physical addresses. Its index is never handed out.
 pub const RESERVED_LKEY: u32 = 0x100 << 8;
+/// Octowords of translations of all keys of a function together: 128 MiB, page lists for 64 GiB.
+const MAX_OCTOWORDS: usize = 1 << 23;
+/// log2 of the entries of an indirect key: `log_max_klm_list_size`.
+pub const LOG_MAX_KLM_LIST_SIZE: u32 = 16;
 /// Memory key numbers start here.
 const FIRST_MKEY: u32 = 0x200;
 
@@ -32,6 +39,8 @@ pub struct Memory {
     pub domains: Table<()>,
     /// Memory keys, by index (the key without its low 8 bits).
     pub mkeys: Table<Mkey>,
+    /// Octowords of translations that the keys have together.
+    octowords: usize,
 }
 
 impl Memory {
@@ -41,6 +50,7 @@ impl Memory {
             pds: Table::new("PD", 1, 1 << LOG_MAX_PD),
             domains: Table::new("transport domain", 1, 1 << LOG_MAX_TRANSPORT_DOMAIN),
             mkeys: Table::new("mkey", FIRST_MKEY, 1 << LOG_MAX_MKEY),
+            octowords: 0,
         }
     }
 }
