@@ -30,6 +30,7 @@ pub mod inspect;
 pub mod limiter;
 pub mod memory;
 pub mod queues;
+pub mod rdma;
 pub mod table;
 
 pub use card::{

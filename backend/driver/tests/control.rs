@@ -10,6 +10,7 @@ use mlx5emu_driver::command::input;
 use mlx5emu_driver::steering::Match;
 use mlx5emu_prm::layouts::*;
 use mlx5emu_prm::opcode::{Opcode, Status};
+use mlx5emu_prm::register::{AccessRegMode, PpcntGroup, Register};
 use mlx5emu_prm::steering::{FlowAction, TableType};
 
 const OUT: usize = 0x10;
@@ -104,6 +105,147 @@ fn a_flow_counter_counts_what_its_entry_drops() {
     for id in [single, bulk] {
         a.command(&dealloc_input(id), OUT).unwrap();
     }
+    goodbye(a);
+    goodbye(b);
+}
+
+/// ACCESS_REG: `write` or read; the register afterwards, `len` bytes, or nothing if it was refused.
+fn register(driver: &mut Drv, register: Register, write: bool, data: &[u8]) -> Option<Vec<u8>> {
+    let mut cmd = input(Opcode::ACCESS_REG, access_register_in::SIZE + data.len());
+    let mode = if write { AccessRegMode::WRITE } else { AccessRegMode::READ };
+    access_register_in::op_mod.set(&mut cmd, mode.0.into());
+    access_register_in::register_id.set(&mut cmd, register.0.into());
+    access_register_in::register_data.of_mut(&mut cmd).copy_from_slice(data);
+    let out = driver.command(&cmd, access_register_out::SIZE + data.len()).ok()?;
+    Some(access_register_out::register_data.of(&out).to_vec())
+}
+
+fn port_register(len: usize) -> Vec<u8> {
+    let mut data = vec![0; len];
+    // Every register of a port has the number in the same place.
+    paos_reg::local_port.set(&mut data, 1);
+    data
+}
+
+#[test]
+fn the_registers_that_there_are_answer_and_others_are_refused() {
+    let (_, mut a, b) = opened(2, &NetConfig::default());
+    let pcam = register(&mut a, Register::PCAM, false, &[0; pcam_reg::SIZE]).unwrap();
+    let mcam = register(&mut a, Register::MCAM, false, &[0; mcam_reg::SIZE]).unwrap();
+    let has = |mask: &[u8], n: u16| mask[mask.len() - 1 - usize::from(n % 128) / 8] >> (n % 8) & 1 == 1;
+    let zeros = vec![0u8; 0x100];
+    for n in 0..128 {
+        for (mask, base) in [(pcam_reg::regs_5000_to_507f.of(&pcam), 0x5000), (mcam_reg::access_regs.of(&mcam), 0x9000)]
+        {
+            let register = Register(base + n);
+            let mut cmd = input(Opcode::ACCESS_REG, access_register_in::SIZE + zeros.len());
+            access_register_in::op_mod.set(&mut cmd, AccessRegMode::READ.0.into());
+            access_register_in::register_id.set(&mut cmd, register.0.into());
+            let data = access_register_in::register_data.of_mut(&mut cmd);
+            data.copy_from_slice(&zeros);
+            match register {
+                // These have no local_port, or need a selection.
+                Register::PCAM => {}
+                Register::MCQI => mcqi_reg::info_type.set(data, 1),
+                Register::PTYS => {
+                    ptys_reg::local_port.set(data, 1);
+                    ptys_reg::proto_mask.set(data, 4);
+                }
+                Register::PDDR => {
+                    pddr_reg::local_port.set(data, 1);
+                    pddr_reg::page_select.set(data, 1);
+                }
+                _ if base == 0x5000 => paos_reg::local_port.set(data, 1),
+                _ => {}
+            }
+            let status = a.refusal(&cmd, access_register_out::SIZE + zeros.len()).unwrap().0;
+            assert_eq!(status == Status::OK, has(mask, n), "{register}: {status}");
+        }
+    }
+    goodbye(a);
+    goodbye(b);
+}
+
+#[test]
+fn the_firmware_the_cable_and_the_sensor_tell_about_themselves() {
+    let (_, mut a, b) = opened(3, &NetConfig::default());
+    let mcqs = register(&mut a, Register::MCQS, false, &[0; mcqs_reg::SIZE]).unwrap();
+    assert_eq!((mcqs_reg::identifier.get(&mcqs), mcqs_reg::last_index_flag.get(&mcqs)), (1, 1));
+    let mut data = [0; mcqi_reg::SIZE + mcqi_version::SIZE];
+    mcqi_reg::info_type.set(&mut data, 1);
+    mcqi_reg::data_size.set(&mut data, mcqi_version::SIZE as u64);
+    let mcqi = register(&mut a, Register::MCQI, false, &data).unwrap();
+    assert_ne!(mcqi_version::version.get(&mcqi[mcqi_reg::SIZE..]), 0);
+    let mtmp = register(&mut a, Register::MTMP, false, &[0; mtmp_reg::SIZE]).unwrap();
+    assert!((20 * 8..105 * 8).contains(&mtmp_reg::temperature.get(&mtmp)));
+    // The cable's memory, in one piece and in two; nothing beyond it, and no other page.
+    let read = |driver: &mut Drv, page: u64, at: u64, size: u64| {
+        let mut data = [0; mcia_reg::SIZE];
+        mcia_reg::i2c_device_address.set(&mut data, 0x50);
+        mcia_reg::page_number.set(&mut data, page);
+        mcia_reg::device_address.set(&mut data, at);
+        mcia_reg::size.set(&mut data, size);
+        let out = register(driver, Register::MCIA, false, &data).unwrap();
+        let bytes = mcia_reg::dwords.of(&out)[..size.min(128) as usize].to_vec();
+        (mcia_reg::status.get(&out) == 0).then_some(bytes)
+    };
+    let upper = read(&mut a, 0, 128, 128).unwrap();
+    assert_eq!(read(&mut a, 0, 0, 1).unwrap(), [0x11]);
+    assert_eq!(upper[63], upper[..63].iter().fold(0, |sum: u8, b| sum.wrapping_add(*b)));
+    for (page, at, size) in [(0, 200, 100), (3, 0, 16), (0, 0, 129), (0, 0xffff, 0xffff)] {
+        assert_eq!(read(&mut a, page, at, size), None, "{page} {at} {size}");
+    }
+    goodbye(a);
+    goodbye(b);
+}
+
+#[test]
+fn ends_that_ask_for_different_error_correction_have_no_link() {
+    let (_, mut a, mut b) = opened(4, &NetConfig::default());
+    let pplm = register(&mut a, Register::PPLM, false, &port_register(pplm_reg::SIZE)).unwrap();
+    let (none, rs) = (1, 1 << 2);
+    assert_eq!(pplm_reg::fec_mode_active.get(&pplm), rs);
+    let ask = |driver: &mut Drv, fec: u64| {
+        let mut data = port_register(pplm_reg::SIZE);
+        pplm_reg::fec_override_admin_100g.set(&mut data, fec);
+        register(driver, Register::PPLM, true, &data).map(|out| pplm_reg::fec_mode_active.get(&out))
+    };
+    assert_eq!(ask(&mut a, none), Some(none));
+    assert!(b.link_up().unwrap());
+    let pplm = register(&mut b, Register::PPLM, false, &port_register(pplm_reg::SIZE)).unwrap();
+    assert_eq!(pplm_reg::fec_mode_active.get(&pplm), none, "one end chooses for both");
+    assert_eq!(ask(&mut b, rs), Some(0));
+    assert!(!b.link_up().unwrap() && !a.link_up().unwrap());
+    let mut data = port_register(ppcnt_reg::SIZE);
+    ppcnt_reg::grp.set(&mut data, PpcntGroup::PHYSICAL_LAYER_COUNTERS_GROUP.0.into());
+    let ppcnt = register(&mut a, Register::PPCNT, false, &data).unwrap();
+    assert_eq!(phys_layer_cntrs::link_down_events.get(ppcnt_reg::counter_set.of(&ppcnt)), 1);
+    assert_eq!(ask(&mut a, 0), Some(rs), "back to what both can");
+    assert!(a.link_up().unwrap() && b.link_up().unwrap());
+    assert_eq!(ask(&mut a, 1 << 1), None, "Firecode is not for 100 Gbit/s");
+    goodbye(a);
+    goodbye(b);
+}
+
+#[test]
+fn xrc_domains_and_partition_keys() {
+    let (_, mut a, b) = opened(5, &NetConfig::default());
+    let alloc = input(Opcode::ALLOC_XRCD, alloc_xrcd_in::SIZE);
+    let xrcd = alloc_xrcd_out::xrcd.get32(&a.command(&alloc, OUT).unwrap());
+    let mut dealloc = input(Opcode::DEALLOC_XRCD, dealloc_xrcd_in::SIZE);
+    dealloc_xrcd_in::xrcd.set(&mut dealloc, xrcd.into());
+    a.command(&dealloc, OUT).unwrap();
+    assert_ne!(a.refusal(&dealloc, OUT).unwrap().0, Status::OK, "twice");
+    let ask = |index: u64| {
+        let mut cmd = input(Opcode::QUERY_HCA_VPORT_PKEY, query_hca_vport_pkey_in::SIZE);
+        query_hca_vport_pkey_in::pkey_index.set(&mut cmd, index);
+        cmd
+    };
+    let all = a.command(&ask(0xffff), query_hca_vport_pkey_out::SIZE + 128 * pkey::SIZE).unwrap();
+    let list: Vec<u64> =
+        query_hca_vport_pkey_out::pkey.of(&all).chunks(pkey::SIZE).map(|raw| pkey::pkey.get(raw)).collect();
+    assert_eq!((list.len(), list[0], list[1..].iter().sum::<u64>()), (128, 0xffff, 0));
+    assert_ne!(a.refusal(&ask(128), 0x20).unwrap().0, Status::OK);
     goodbye(a);
     goodbye(b);
 }

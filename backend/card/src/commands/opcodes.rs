@@ -149,6 +149,9 @@ table! {
         MODIFY_VPORT_STATE => modify_vport_state,
         QUERY_VPORT_COUNTER => query_vport_counter,
         QUERY_VNIC_ENV => query_vnic_env,
+        ALLOC_XRCD => alloc_xrcd,
+        DEALLOC_XRCD => dealloc_xrcd,
+        QUERY_HCA_VPORT_PKEY => query_hca_vport_pkey,
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! A packet's way: [`send`] → [`port`] → [`receive`].
 
+pub mod fec;
 pub mod flow;
 pub mod flow_counters;
 pub(crate) mod loopback;

@@ -7,6 +7,7 @@ use mlx5emu_pci_model::DmaSpace;
 use mlx5emu_prm::event::PortChange;
 
 use super::Traffic;
+use super::fec::{self, Fec};
 use super::loopback::{Source, Way};
 use crate::card::{Card, FunctionIndex, PortSetup};
 
@@ -33,7 +34,16 @@ pub struct PortCounters {
     pub lost: AtomicU64,
     /// Multicast frames sent and received, broadcast frames sent and received.
     pub groups: [AtomicU64; 4],
+    /// Frames sent and received by priority: that of the VLAN tag, else 0.
+    pub priorities: [[Traffic; 2]; 8],
+    /// Frames received by length, see [`SIZES`].
+    pub sizes: [AtomicU64; SIZES.len()],
+    /// How often the link went down.
+    pub link_downs: AtomicU64,
 }
+
+/// The longest frame of each class of RFC 2819, FCS included; the last four are not in the RFC.
+pub const SIZES: [usize; 10] = [64, 127, 255, 511, 1023, 1518, 2047, 4095, 8191, 10239];
 
 impl PortCounters {
     fn count(&self, frame: &[u8], sent: bool) {
@@ -42,6 +52,14 @@ impl PortCounters {
         if frame.first().is_some_and(|b| b & 1 == 1) {
             let broadcast = frame.starts_with(&[0xff; 6]);
             self.groups[usize::from(broadcast) * 2 + usize::from(!sent)].fetch_add(1, Relaxed);
+        }
+        let priority = match frame.get(12..15) {
+            Some(&[0x81, 0x00, tci]) => usize::from(tci >> 5),
+            _ => 0,
+        };
+        self.priorities[priority][usize::from(!sent)].count(frame.len());
+        if !sent && let Some(class) = SIZES.iter().position(|longest| frame.len() + FCS <= *longest) {
+            self.sizes[class].fetch_add(1, Relaxed);
         }
     }
 }
@@ -54,6 +72,8 @@ pub struct Port {
     pub modes: u32,
     /// Link modes asked for (PTYS).
     pub admin_modes: u32,
+    /// Forward error correction asked for (PPLM), by [`fec::SPEEDS`].
+    pub fec: [Fec; fec::SPEEDS.len()],
     /// MTU asked for (PMTU).
     pub mtu: u16,
     /// The port at the other end of the wire.
@@ -71,6 +91,7 @@ impl Port {
             admin_up: false,
             modes,
             admin_modes: modes,
+            fec: [Fec::AUTO; fec::SPEEDS.len()],
             mtu: DEFAULT_MTU,
             peer: setup.peer,
             link: false,
@@ -110,6 +131,9 @@ impl<M: DmaSpace + 'static> Card<M> {
                 continue;
             }
             p.link = up;
+            if !up {
+                p.counters.link_downs.fetch_add(1, Relaxed);
+            }
             log::debug!("port {end}: link {}", if up { "up" } else { "down" });
             let sub_type = if up { PortChange::ACTIVE } else { PortChange::DOWN };
             for f in 0..self.functions.len() {
@@ -123,7 +147,15 @@ impl<M: DmaSpace + 'static> Card<M> {
     fn link_should_be(&self, port: usize) -> bool {
         let Some(this) = self.ports.get(port) else { return false };
         let Some(other) = this.peer.and_then(|p| self.ports.get(p)) else { return false };
-        this.admin_up && other.admin_up && common_mode(this.admin_modes, other.admin_modes).is_some()
+        let agreed = |bit: u32| fec::agree(1 << bit, &this.fec, &other.fec).is_some();
+        this.admin_up && other.admin_up && common_mode(this.admin_modes, other.admin_modes).is_some_and(agreed)
+    }
+
+    /// The error correction that a port uses; none when the link is down.
+    pub(crate) fn fec(&self, port: usize) -> Fec {
+        let Some(this) = self.ports.get(port).filter(|p| p.link) else { return Fec::AUTO };
+        let Some(other) = this.peer.and_then(|p| self.ports.get(p)) else { return Fec::AUTO };
+        fec::agree(self.link_mode(port), &this.fec, &other.fec).unwrap_or(Fec::AUTO)
     }
 
     /// The link mode that a port runs at, as a bit of `eth_proto`; 0 when the link is down.

@@ -12,7 +12,7 @@ use mlx5emu_prm::layouts::{
 
 use crate::card::{FunctionSetup, Personality};
 use crate::error::{Done, Syndrome, bad_param};
-use crate::{ethernet, memory, queues};
+use crate::{ethernet, memory, queues, rdma};
 
 /// Bytes of a capability group.
 pub const AREA: usize = 0x1000;
@@ -150,6 +150,11 @@ fn general(setup: &FunctionSetup, personality: &Personality) -> Box<[u8]> {
         (cap::max_flow_counter_15_0, u64::from(ethernet::MAX_FLOW_COUNTERS & 0xffff)),
         (cap::flow_counter_bulk_alloc, ethernet::FLOW_COUNTER_BULK_ALLOC),
         (cap::log_max_flow_counter_bulk, u64::from(ethernet::LOG_MAX_FLOW_COUNTER_BULK)),
+        // The driver's RDMA side does not load without.
+        (cap::xrc, 1),
+        (cap::log_max_xrcd, u64::from(rdma::LOG_MAX_XRCD)),
+        (cap::pcam_reg, 1),
+        (cap::mcam_reg, 1),
         // 0 is 128 entries; the driver asks for that.
         (cap::pkey_table_size, 0),
     ] {

@@ -19,6 +19,7 @@ use crate::ethernet::Ethernet;
 use crate::limiter::Limiter;
 use crate::memory::Memory;
 use crate::queues::Queues;
+use crate::rdma::Rdma;
 use caps::Capabilities;
 use front::Front;
 use pages::{PageTotals, Pages};
@@ -50,6 +51,8 @@ pub struct State {
     pub memory: Memory,
     /// SQs, RQs, TISs, TIRs, RQTs, counters, flow tables.
     pub ethernet: Ethernet,
+    /// XRC domains.
+    pub rdma: Rdma,
     /// The function's own vport.
     pub vport: NicVport,
     /// Commands that wait.
@@ -123,6 +126,7 @@ impl State {
             queues: Queues::new(),
             memory: Memory::new(),
             ethernet: Ethernet::new(personality.hash_key),
+            rdma: Rdma::new(),
             vport: NicVport::new(mac, personality.system_image_guid),
             parked: Vec::new(),
             resumed: VecDeque::new(),
@@ -142,6 +146,7 @@ impl State {
             (m.pds.kind(), m.pds.len()),
             (m.domains.kind(), m.domains.len()),
             (m.mkeys.kind(), m.mkeys.len()),
+            (self.rdma.xrcds.kind(), self.rdma.xrcds.len()),
         ];
         all.extend(self.ethernet.live_objects());
         all.into_iter().filter(|(_, n)| *n > 0).collect()

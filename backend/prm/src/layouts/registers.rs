@@ -91,6 +91,35 @@ crate::layouts! {
         device_address @0x4[15:16], size @0x8[15:16],
     } { dwords @0x10 bytes(0x80) }
 
+    /// MTCAP: which temperature sensors there are, a bit for each.
+    mtcap_reg(0x10, Ifc) { sensor_count @0x0[6:7], sensor_map @0x8[31:64] }
+
+    /// MTMP: a temperature sensor; temperatures in 1/8 degree Celsius.
+    mtmp_reg(0x20, Ifc) {
+        sensor_index @0x0[11:12], temperature @0x4[15:16], mte @0x8[31:1], mtr @0x8[30:1],
+        max_temperature @0x8[15:16], tee @0xc[31:2], temp_threshold_hi @0xc[15:16], temp_threshold_lo @0x10[15:16],
+        sensor_name_hi @0x18[31:32], sensor_name_lo @0x1c[31:32],
+    }
+
+    /// MCQS: a component of the firmware, and what becomes of it.
+    mcqs_reg(0x10, Ifc) {
+        last_index_flag @0x0[31:1], fw_device @0x0[23:8], component_index @0x0[15:16], identifier @0x4[15:16],
+        component_status @0x8[8:5], component_update_state @0x8[3:4], last_update_state_changer_type @0xc[31:4],
+        last_update_state_changer_host_id @0xc[27:4],
+    }
+
+    /// MCQI: what is to be known of a component.
+    mcqi_reg(0x18, Ifc) {
+        read_pending_component @0x0[31:1], component_index @0x0[15:16], info_type @0x8[4:5], info_size @0xc[31:32],
+        offset @0x10[31:32], data_size @0x14[15:16],
+    }
+
+    /// The version of a component.
+    mcqi_version(0x7c, Ifc) {
+        build_time_valid @0x0[29:1], user_defined_time_valid @0x0[28:1], version_string_length @0x0[7:8],
+        version @0x4[31:32], build_time @0x8[31:64], user_defined_time @0x10[31:64], build_tool_version @0x18[31:32],
+    } { version_string @0x20 bytes(0x5c) }
+
     /// A time-out: a number and its unit.
     default_timeout(0x4, Ifc) { to_multiplier @0x0[31:3], to_value @0x0[19:20] }
 

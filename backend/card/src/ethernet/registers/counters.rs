@@ -4,7 +4,8 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use mlx5emu_pci_model::DmaSpace;
 use mlx5emu_prm::layouts::{
-    eth_802_3_cntrs_grp_data_layout, eth_2819_cntrs_grp_data_layout, eth_2863_cntrs_grp_data_layout, ppcnt_reg,
+    eth_802_3_cntrs_grp_data_layout, eth_2819_cntrs_grp_data_layout, eth_2863_cntrs_grp_data_layout,
+    eth_per_prio_grp_data_layout, phys_layer_cntrs, phys_layer_statistical_cntrs, ppcnt_reg,
 };
 use mlx5emu_prm::register::PpcntGroup;
 use mlx5emu_prm::{Field, Layout};
@@ -18,6 +19,9 @@ impl<M: DmaSpace + 'static> Card<M> {
         let (tx, rx) = (c.sent.read(), c.received.read());
         let [tx_mc, rx_mc, tx_bc, rx_bc] = c.groups.each_ref().map(|n| n.load(Relaxed));
         let too_long = c.too_long.load(Relaxed);
+        let sizes = c.sizes.each_ref().map(|n| n.load(Relaxed));
+        let priority = ppcnt_reg::prio_tc.get(input) as usize % c.priorities.len();
+        let [prio_tx, prio_rx] = c.priorities[priority].each_ref().map(|n| n.read());
         let set = ppcnt_reg::counter_set.of_mut(output);
         set.fill(0);
         match PpcntGroup(ppcnt_reg::grp.get(input) as u8) {
@@ -61,9 +65,35 @@ impl<M: DmaSpace + 'static> Card<M> {
                     ("ether_stats_broadcast_pkts", rx_bc),
                     ("ether_stats_multicast_pkts", rx_mc),
                     ("ether_stats_oversize_pkts", too_long),
+                    ("ether_stats_pkts64octets", sizes[0]),
+                    ("ether_stats_pkts65to127octets", sizes[1]),
+                    ("ether_stats_pkts128to255octets", sizes[2]),
+                    ("ether_stats_pkts256to511octets", sizes[3]),
+                    ("ether_stats_pkts512to1023octets", sizes[4]),
+                    ("ether_stats_pkts1024to1518octets", sizes[5]),
+                    ("ether_stats_pkts1519to2047octets", sizes[6]),
+                    ("ether_stats_pkts2048to4095octets", sizes[7]),
+                    ("ether_stats_pkts4096to8191octets", sizes[8]),
+                    ("ether_stats_pkts8192to10239octets", sizes[9]),
                 ],
             ),
-            // What these groups count does not happen here: symbol and FCS errors, pause, discards by priority.
+            PpcntGroup::PER_PRIORITY_COUNTERS_GROUP => put(
+                set,
+                &eth_per_prio_grp_data_layout::LAYOUT,
+                &[
+                    ("rx_octets", prio_rx.1),
+                    ("rx_frames", prio_rx.0),
+                    ("tx_octets", prio_tx.1),
+                    ("tx_frames", prio_tx.0),
+                ],
+            ),
+            PpcntGroup::PHYSICAL_LAYER_COUNTERS_GROUP => {
+                phys_layer_cntrs::link_down_events.set(set, c.link_downs.load(Relaxed));
+            }
+            PpcntGroup::PHYSICAL_LAYER_STATISTICAL_GROUP => {
+                put(set, &phys_layer_statistical_cntrs::LAYOUT, &[("phy_received_bits", rx.1 * 8)]);
+            }
+            // What these groups count does not happen here: FCS errors, pause, discards by priority.
             _ => {}
         }
         Ok(())

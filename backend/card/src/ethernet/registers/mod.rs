@@ -1,9 +1,11 @@
-//! ACCESS_REG: the registers. those of the `port` proper and its `counters`.
+//! ACCESS_REG: the registers. Those of the `port` proper and of its `module`, its `counters`, and those of the `device`.
 //!
 //! A register that is not known is refused. One that the driver reads without asking for a capability first answers with
 //! what is true, if that is nothing then zeros.
 
 mod counters;
+mod device;
+mod module;
 mod port;
 
 use mlx5emu_pci_model::DmaSpace;
@@ -42,8 +44,17 @@ impl<M: DmaSpace + 'static> Card<M> {
             Register::PFCC => port::pfcc(write, input, output),
             Register::PMLP => port::pmlp(write, output),
             Register::PDDR if !write => self.pddr(port, input, output),
-            // Nothing non-volatile is kept and there is no device-wide capability register: all zero.
-            Register::MNVDA | Register::NIC_CAP | Register::NODE_DESC if !write => {
+            Register::PPLM => self.pplm(port, write, input, output, call.now),
+            Register::MCIA if !write => self.mcia(port, input, output),
+            Register::PCAM if !write => device::pcam(input, output),
+            Register::MCAM if !write => device::mcam(input, output),
+            Register::MTCAP if !write => device::mtcap(output),
+            Register::MTMP => device::mtmp(input, output),
+            Register::MCQS if !write => device::mcqs(input, output),
+            Register::MCQI if !write => self.mcqi(input, output),
+            Register::NODE_DESC if !write => device::node_desc(output),
+            // Nothing non-volatile is kept and the NIC's registers offer nothing of their own: all zero.
+            Register::MNVDA | Register::NIC_CAP if !write => {
                 output.fill(0);
                 Ok(())
             }

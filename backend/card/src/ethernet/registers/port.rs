@@ -1,11 +1,14 @@
 //! Registers of the port proper: MTU, state, speeds, pause, lanes, why there is no link.
 
 use mlx5emu_pci_model::DmaSpace;
+use mlx5emu_prm::Field;
 use mlx5emu_prm::layouts::{
-    paos_reg, pddr_monitor_opcode, pddr_reg, pddr_troubleshooting_page, pfcc_reg, pmlp_reg, pmtu_reg, ptys_reg,
+    paos_reg, pddr_monitor_opcode, pddr_reg, pddr_troubleshooting_page, pfcc_reg, pmlp_reg, pmtu_reg, pplm_reg,
+    ptys_reg,
 };
 use mlx5emu_prm::register::PortStatus;
 
+use super::super::fec::{self, Fec};
 use super::super::port::MAX_MTU;
 use crate::card::Card;
 use crate::error::{Done, Syndrome, bad_param};
@@ -20,6 +23,16 @@ const PDDR_TROUBLESHOOTING: u64 = 1;
 const MONITOR_NO_ISSUE: u64 = 0;
 const MONITOR_NO_PARTNER: u64 = 2;
 const MONITOR_NO_CABLE: u64 = 1024;
+/// `connector_type` of PTYS (`MLX5E_PORT_*`): nothing plugged in; direct-attached copper.
+const CONNECTOR_NONE: u64 = 1;
+const CONNECTOR_DA: u64 = 7;
+/// The fields of PPLM for each of [`fec::SPEEDS`]: what is possible, and what is asked for.
+const PPLM_FIELDS: [(Field, Field); fec::SPEEDS.len()] = [
+    (pplm_reg::fec_override_cap_100g, pplm_reg::fec_override_admin_100g),
+    (pplm_reg::fec_override_cap_50g, pplm_reg::fec_override_admin_50g),
+    (pplm_reg::fec_override_cap_25g, pplm_reg::fec_override_admin_25g),
+    (pplm_reg::fec_override_cap_10g_40g, pplm_reg::fec_override_admin_10g_40g),
+];
 /// Lanes of a port.
 const LANES: u64 = 4;
 
@@ -79,6 +92,34 @@ impl<M: DmaSpace + 'static> Card<M> {
         ptys_reg::eth_proto_oper.set(output, u64::from(oper));
         let peer = p.peer.and_then(|n| self.ports.get(n)).map_or(0, |p| p.admin_modes);
         ptys_reg::eth_proto_lp_advertise.set(output, u64::from(peer));
+        let plugged = self.ports[port].peer.is_some();
+        ptys_reg::connector_type.set(output, if plugged { CONNECTOR_DA } else { CONNECTOR_NONE });
+        Ok(())
+    }
+
+    /// Forward error correction: asked for by speed, in effect by what both ends ask for.
+    pub(super) fn pplm(&mut self, port: usize, write: bool, input: &[u8], output: &mut [u8], now: u64) -> Done {
+        let p = self.port_of(port, pplm_reg::local_port.get(input))?;
+        if write {
+            let mut admin = [Fec::AUTO; fec::SPEEDS.len()];
+            for ((admin, (_, field)), speed) in admin.iter_mut().zip(PPLM_FIELDS).zip(fec::SPEEDS) {
+                *admin = Fec(field.get(input) as u8);
+                if !speed.possible.has(*admin) {
+                    let why = format!("{} {:#x}, possible are {:#x}", field.name, admin.0, speed.possible.0);
+                    return bad_param(Syndrome::BadField, why);
+                }
+            }
+            p.fec = admin;
+            self.update_link(port, now);
+        }
+        let active = self.fec(port);
+        let p = &self.ports[port];
+        output.get_mut(4..).into_iter().for_each(|rest| rest.fill(0));
+        for (((cap, field), speed), admin) in PPLM_FIELDS.into_iter().zip(fec::SPEEDS).zip(p.fec) {
+            cap.set(output, u64::from(speed.possible.0));
+            field.set(output, u64::from(admin.0));
+        }
+        pplm_reg::fec_mode_active.set(output, u64::from(active.0));
         Ok(())
     }
 
