@@ -9,7 +9,7 @@ use crate::commands::record::Recorder;
 use crate::ethernet::port::Port;
 use crate::ethernet::send::Burst;
 use crate::function::Function;
-use crate::function::front::{Front, NicInterface};
+use crate::function::front::Front;
 
 /// Index of a function in its card.
 pub type FunctionIndex = usize;
@@ -71,8 +71,10 @@ pub struct Personality {
 /// Why a function is reset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ResetKind {
-    /// Function-level reset: the driver that is loaded must notice.
+    /// Function-level reset.
     Flr,
+    /// Software reset, which the driver asks the firmware for when that has failed.
+    Software,
     /// Conventional reset, machine reset, or the client is gone: as after power-on.
     Conventional,
 }
@@ -170,12 +172,9 @@ impl<M: DmaSpace + 'static> Card<M> {
         let (port, generation, front) = (old.port, old.generation + 1, old.front.clone());
         let fresh = self.functions[f].fresh_state(&self.personality);
         let garbage = std::mem::replace(&mut self.functions[f].state, fresh);
+        self.functions[f].page_totals.forgotten += u64::from(garbage.pages.held());
         self.functions[f].generation = generation;
         front.reset();
-        front.set_nic_interface(match kind {
-            ResetKind::Flr => NicInterface::Disabled,
-            ResetKind::Conventional => NicInterface::Full,
-        });
         self.set_port_admin(port, false, now);
         log::info!("{}: reset ({kind:?})", self.function_name(f));
         Garbage(Box::new(garbage))

@@ -55,6 +55,7 @@ impl<M: DmaSpace + 'static> Card<M> {
                 "held": s.pages.held(),
                 "given": f.page_totals.given,
                 "returned": f.page_totals.returned,
+                "forgotten": f.page_totals.forgotten,
                 "cannot_give": f.page_totals.cannot_give,
                 "counts": {
                     "boot": self.personality.pages.boot,

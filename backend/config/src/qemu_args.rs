@@ -12,6 +12,10 @@ use crate::size::MemSize;
 /// The id of the memory backend in the arguments.
 const MEMORY_ID: &str = "mlx5emu-mem";
 
+/// Ports are plugged by PCI Express's own means. With ACPI's, QEMU's ports never show an active link, and a guest takes
+/// every hot reset for a failed one.
+const NATIVE_HOTPLUG: [&str; 2] = ["-global", "ICH9-LPC.acpi-pci-hotplug-with-bridge-support=off"];
+
 /// How the arguments are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Format {
@@ -58,12 +62,12 @@ pub enum ArgsError {
 /// A socket's path that QEMU could not connect to: too long, relative to nowhere, or not text.
 pub fn device_args(card: &Card, dir: &Path) -> Result<Vec<String>, ArgsError> {
     let placement = Placement::of(card);
-    let mut args = Vec::new();
+    let mut args = NATIVE_HOTPLUG.map(str::to_string).to_vec();
     for port in &placement.root_ports {
         args.push("-device".to_string());
-        // hotplug=off keeps the guest from waiting for slot power.
+        // hotplug=on keeps the guest from waiting for slot power.
         args.push(format!(
-            "pcie-root-port,id={},chassis={},slot={},addr={:x}.0,hotplug=off,pref64-reserve={}M",
+            "pcie-root-port,id={},chassis={},slot={},addr={:x}.0,hotplug=on,pref64-reserve={}M",
             port.id,
             port.chassis,
             port.slot,
@@ -203,7 +207,7 @@ mod tests {
         }
         assert!(words.contains(&"memory-backend-memfd,id=mlx5emu-mem,size=1G,share=on".to_string()));
         let port = words.iter().find(|w| w.starts_with("pcie-root-port")).unwrap();
-        assert_eq!(port, "pcie-root-port,id=rp0,chassis=1,slot=1,addr=4.0,hotplug=off,pref64-reserve=64M");
+        assert_eq!(port, "pcie-root-port,id=rp0,chassis=1,slot=1,addr=4.0,hotplug=on,pref64-reserve=64M");
     }
 
     #[test]
@@ -236,7 +240,7 @@ mod tests {
         let xml = args("/run/a'b&<c>", Format::Libvirt).unwrap();
         assert!(xml.contains("/run/a&apos;b&amp;&lt;c&gt;/pf0.sock"), "{xml}");
         assert!(xml.contains("<access mode='shared'/>") && !xml.contains("memory-backend"), "{xml}");
-        assert_eq!(xml.matches("<qemu:arg ").count(), 6);
+        assert_eq!(xml.matches("<qemu:arg ").count(), 8);
     }
 
     #[test]

@@ -257,7 +257,7 @@ fn a_held_command_stops_no_other_and_not_the_pages() {
 #[test]
 fn a_reset_with_commands_parked_and_half_done_answers_none_of_them() {
     for seed in 0..30 {
-        for kind in [ResetKind::Flr, ResetKind::Conventional] {
+        for kind in [ResetKind::Flr, ResetKind::Software, ResetKind::Conventional] {
             let (world, mut a, mut b) = opened(100 + seed, &NetConfig::default());
             world.borrow_mut().card().hold(0, Opcode::ALLOC_PD);
             let tickets: Vec<_> = (0..5).map(|_| a.submit(&input(Opcode::ALLOC_PD, 16), 16).unwrap()).collect();
@@ -284,9 +284,6 @@ fn a_reset_with_commands_parked_and_half_done_answers_none_of_them() {
             // The driver starts anew on the same machine; the other function never noticed.
             let host = a.abandon();
             world.borrow_mut().card().release(0, Opcode::ALLOC_PD);
-            if kind == ResetKind::Flr {
-                host.front().set_nic_interface(mlx5emu_card::function::front::NicInterface::Full);
-            }
             let mut a = Driver::probe(host, Config::default()).unwrap();
             a.open(NetConfig::default()).unwrap();
             alive(&mut b);

@@ -6,7 +6,8 @@
 #   skip_all WHY                       the scenario cannot run here
 #   finish                             prints the plan; exit status 1 if a point failed
 #
-# $EXCHANGE, when the host shows a folder there, lets a scenario ask the card: `card PATH` prints `ctl inspect --json PATH`.
+# $EXCHANGE, when the host shows a folder there, lets a scenario ask the card: `card PATH` prints `ctl inspect --json PATH`,
+# and `descriptors` the number of files that the card's process has open.
 
 count=0
 failed=0
@@ -60,13 +61,18 @@ finish() {
 	exit 0
 }
 
+# Whole seconds since the guest started.
+uptime_seconds() {
+	read -r now rest </proc/uptime
+	echo "${now%.*}"
+}
+
 # until_true SECONDS COMMAND…: waits until COMMAND succeeds. The limit is scaled like every other.
 until_true() {
-	left=$(($1 * ${MLX5EMU_TIMEOUT_SCALE:-1} * 10))
+	deadline=$(($(uptime_seconds) + $1 * ${MLX5EMU_TIMEOUT_SCALE:-1}))
 	shift
 	while ! "$@" >/dev/null 2>&1; do
-		left=$((left - 1))
-		[ $left -gt 0 ] || return 1
+		[ "$(uptime_seconds)" -le $deadline ] || return 1
 		sleep 0.1
 	done
 }
@@ -117,8 +123,8 @@ two_ports() {
 	ip netns del peer 2>/dev/null
 	ip netns add peer && ip link set "$port1" netns peer || return 1
 	# Addresses are ready at once: nothing else is on this wire.
-	ip addr add 192.0.2.1/24 dev "$port0" && ip addr add 2001:db8::1/64 dev "$port0" nodad || return 1
-	ip -n peer addr add 192.0.2.2/24 dev "$port1" && ip -n peer addr add 2001:db8::2/64 dev "$port1" nodad || return 1
+	ip addr replace 192.0.2.1/24 dev "$port0" && ip addr replace 2001:db8::1/64 dev "$port0" nodad || return 1
+	ip -n peer addr replace 192.0.2.2/24 dev "$port1" && ip -n peer addr replace 2001:db8::2/64 dev "$port1" nodad || return 1
 	ip link set "$port0" up && ip -n peer link set lo up && ip -n peer link set "$port1" up || return 1
 	until_true 30 carrier "" "$port0" && until_true 30 carrier peer "$port1"
 }
@@ -147,9 +153,30 @@ one_namespace() {
 	until_true 30 ip link show dev "$port1"
 }
 
+# What the kernel must and may say in this scenario: one regular expression a line.
+expected=
+tolerated='^$'
+
+# expect REGEX…: the kernel must have said each of these by the time of check_dmesg.
+expect() {
+	for regex in "$@"; do
+		expected="$expected$regex
+"
+		tolerate "$regex"
+	done
+}
+
+# tolerate REGEX…: the kernel may say these.
+tolerate() {
+	for regex in "$@"; do
+		tolerated="$tolerated
+$regex"
+	done
+}
+
 # Kernel messages at warning level or above that mlx5, PCI or VFIO wrote, and every oops whoever wrote it.
 bad_messages() {
-	dmesg --level emerg,alert,crit,err,warn | grep -E 'mlx5|pci|PCI|vfio|VFIO|infiniband'
+	dmesg --level emerg,alert,crit,err,warn | grep -E 'mlx5|pci|PCI|vfio|VFIO|infiniband' | grep -Ev "$tolerated"
 	dmesg | grep -E '\] (RIP|Call Trace|ref_tracker): ?|WARNING:|BUG:|FW pages counter is|unreferenced object 0x'
 }
 
@@ -158,17 +185,39 @@ quiet() {
 	[ -z "$shown" ] || { printf '%s\n' "$shown"; return 1; }
 }
 
+said() {
+	dmesg | grep -E "$1"
+}
+
 # The last point of every scenario.
 check_dmesg() {
+	while read -r regex; do
+		[ -z "$regex" ] || check "the kernel says '$regex'" said "$regex"
+	done <<-EOF
+	$expected
+	EOF
 	check "the kernel has nothing to complain of" quiet
 }
 
-# card PATH: the card's own state, as JSON; fails when the host does not answer.
-card() {
+# ask WORDS…: has the host do something (scripts/lib.sh: answer_the_guest) and prints what that printed; fails when it
+# failed, or the host does not answer.
+ask() {
 	[ -d "${EXCHANGE:-/nonexistent}" ] || return 1
 	rm -f "$EXCHANGE/answer"
-	echo "$1" >"$EXCHANGE/question.new" && mv "$EXCHANGE/question.new" "$EXCHANGE/question"
-	until_true 30 test -e "$EXCHANGE/answer" && cat "$EXCHANGE/answer"
+	echo "$*" >"$EXCHANGE/question.new" && mv "$EXCHANGE/question.new" "$EXCHANGE/question"
+	until_true 30 test -e "$EXCHANGE/answer" || return 1
+	cat "$EXCHANGE/answer"
+	return "$(cat "$EXCHANGE/status")"
+}
+
+# card PATH: the card's own state, as JSON.
+card() {
+	ask inspect "$1"
+}
+
+# Files that the card's process has open.
+descriptors() {
+	ask descriptors
 }
 
 can_ask() {

@@ -29,6 +29,8 @@ const CMD_IF_REV: u32 = 5;
 pub const QUEUE_NUMBERS: u32 = 64 * 64 * 64;
 /// Numbers of EQs are below this: an EQ number is 8 bits wide in the doorbell.
 pub const EQ_NUMBERS: u32 = 256;
+/// `initializing`, bit 30: the driver may write [`NicInterface::SwReset`] (`MLX5_FW_RESET_SUPPORTED_OFFSET`).
+const SW_RESET_SUPPORTED: u32 = 1 << 30;
 /// The health counter advances once in this many nanoseconds (the driver looks every two seconds or more).
 const HEALTH_TICK_NS: u64 = 100_000_000;
 
@@ -215,6 +217,8 @@ pub struct Front {
     cmdq: AtomicU64,
     nic_interface: AtomicU32,
     initializing: AtomicU32,
+    /// The driver asked for a software reset, and nobody has seen to it yet.
+    sw_reset: AtomicBool,
     health: [AtomicU32; 16],
     health_stopped: AtomicBool,
     slots: Mutex<SlotQueue>,
@@ -236,8 +240,9 @@ impl Front {
             fw_rev: u32::from(version.1) << 16 | u32::from(version.0),
             fw_sub: u32::from(version.2),
             cmdq: AtomicU64::new(0),
-            nic_interface: AtomicU32::new(NicInterface::Full as u32),
+            nic_interface: AtomicU32::new(NicInterface::Disabled as u32),
             initializing: AtomicU32::new(0),
+            sw_reset: AtomicBool::new(false),
             health: [const { AtomicU32::new(0) }; 16],
             health_stopped: AtomicBool::new(false),
             slots: Mutex::default(),
@@ -251,10 +256,14 @@ impl Front {
         front
     }
 
-    /// Back to the state after power-on (without the parts that never change).
+    /// Back to the state after power-on (without the parts that never change). The interface is disabled until a driver
+    /// writes the address of its command queue: the driver that had the function before, if there is one, sees by that
+    /// what happened.
     pub fn reset(&self) {
+        self.nic_interface.store(NicInterface::Disabled as u32, Release);
         self.cmdq.store(0, Release);
-        self.initializing.store(0, Release);
+        self.initializing.store(SW_RESET_SUPPORTED, Release);
+        self.sw_reset.store(false, Release);
         for word in &self.health {
             word.store(0, Release);
         }
@@ -290,9 +299,9 @@ impl Front {
         self.nic_interface.load(Acquire)
     }
 
-    /// Sets the `nic_interface` field.
-    pub fn set_nic_interface(&self, state: NicInterface) {
-        self.nic_interface.store(state as u32, Release);
+    /// Whether the driver has asked for a software reset since the last time; the executor then resets the function.
+    pub fn take_sw_reset(&self) -> bool {
+        self.sw_reset.swap(false, AcqRel)
     }
 
     /// Sets a field of the health buffer.
@@ -433,6 +442,9 @@ impl Front {
             let state = value >> 8 & 7;
             if state == NicInterface::Full as u32 || state == NicInterface::Disabled as u32 {
                 self.nic_interface.store(state, Release);
+            } else if state == NicInterface::SwReset as u32 {
+                self.nic_interface.store(state, Release);
+                self.sw_reset.store(true, Release);
             }
         } else if offset == at(&seg::cmd_dbell) {
             return self.command_doorbell(value);
@@ -440,8 +452,13 @@ impl Front {
         false
     }
 
-    /// Lowest slot first; a slot already in flight is ignored (the driver never does that).
+    /// Lowest slot first; a slot already in flight is ignored (the driver never does that). Without an interface there is
+    /// no queue to look into: that is a driver which has not noticed a reset yet.
     fn command_doorbell(&self, mut bits: u32) -> bool {
+        if self.nic_interface() != NicInterface::Full as u32 {
+            self.ignored_doorbells.fetch_add(1, Relaxed);
+            return false;
+        }
         let mut slots = self.slots.lock();
         let again = bits & slots.in_flight;
         if again != 0 {
@@ -508,6 +525,7 @@ mod tests {
     #[test]
     fn a_slot_in_flight_is_not_queued_twice() {
         let front = Front::new((28, 40, 1000));
+        front.bar_write(0x14, &0x3456_7000u32.to_be_bytes());
         assert!(front.bar_write(0x18, &0b110u32.to_be_bytes()));
         assert!(!front.bar_write(0x18, &0b010u32.to_be_bytes()));
         assert_eq!(front.first_slot(), Some(1));
@@ -527,6 +545,29 @@ mod tests {
         let mut data = [0; 4];
         front.bar_read(0, 0x14, &mut data);
         assert_eq!(u32::from_be_bytes(data), 0x3456_7056);
+    }
+
+    #[test]
+    fn without_an_interface_there_are_no_commands() {
+        let front = Front::new((28, 40, 1000));
+        assert!(!front.bar_write(0x18, &1u32.to_be_bytes()));
+        assert_eq!((front.nic_interface(), front.first_slot(), front.ignored_doorbells()), (1, None, 1));
+        front.bar_write(0x14, &0x3456_7000u32.to_be_bytes());
+        assert!(front.bar_write(0x18, &1u32.to_be_bytes()));
+        front.reset();
+        assert_eq!((front.nic_interface(), front.first_slot()), (1, None));
+    }
+
+    #[test]
+    fn a_software_reset_is_asked_for_once() {
+        let front = Front::new((28, 40, 1000));
+        front.bar_write(0x14, &0x3456_7000u32.to_be_bytes());
+        assert!(!front.take_sw_reset());
+        front.bar_write(0x14, &0x3456_7700u32.to_be_bytes());
+        assert_eq!(front.nic_interface(), 7);
+        assert!(front.take_sw_reset() && !front.take_sw_reset());
+        front.reset();
+        assert_eq!(front.nic_interface(), 1);
     }
 
     #[test]

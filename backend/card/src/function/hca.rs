@@ -51,6 +51,7 @@ impl<M: DmaSpace + 'static> Card<M> {
         function.state.holds = old.holds;
         function.front.forget_queues();
         let held = old.pages.held();
+        function.page_totals.forgotten += u64::from(held);
         if held > 0 {
             limited!(function.log, warn, "{}: DISABLE_HCA with {held} pages not taken back", function.name);
         }

@@ -52,6 +52,9 @@ pub struct PageTotals {
     pub given: u64,
     /// Pages returned.
     pub returned: u64,
+    /// Pages that the firmware lost in a reset, or when the driver disabled the HCA without taking them back: the driver
+    /// frees them by itself. Given is returned and forgotten and held.
+    pub forgotten: u64,
     /// Requests by event that the driver answered with "can't give".
     pub cannot_give: u64,
 }

@@ -82,6 +82,7 @@ impl View {
             "dma_maps": count(&traffic.maps),
             "dma_unmaps": count(&traffic.unmaps),
             "flrs": count(&traffic.flrs),
+            "sw_resets": count(&traffic.sw_resets),
             "device_resets": count(&traffic.resets),
             "ranges": self.engine.gate().read().space(f).map_or(0, FunctionMemory::ranges),
         });
@@ -109,6 +110,7 @@ impl View {
         });
         json!({
             "version": env!("CARGO_PKG_VERSION"),
+            "pid": std::process::id(),
             "card": self.card.name,
             "uptime_ns": now,
             "workers": workers.collect::<Vec<_>>(),

@@ -34,6 +34,8 @@ pub struct Traffic {
     pub unmaps: AtomicU64,
     /// Function level resets.
     pub flrs: AtomicU64,
+    /// Software resets: the driver asked the firmware to start again.
+    pub sw_resets: AtomicU64,
     /// Resets of the whole device.
     pub resets: AtomicU64,
 }
@@ -153,6 +155,12 @@ impl PciFunction {
         self.irqs.clear_pending();
     }
 
+    /// Resets the card's part alone: software resets leave configuration space as it is.
+    fn reset_firmware(&self) {
+        self.engine.reset(self.index, ResetKind::Software, |_| ());
+        self.irqs.clear_pending();
+    }
+
     fn bar_read(&self, offset: u64, buf: &mut [u8]) {
         self.traffic.bar_reads.fetch_add(1, Relaxed);
         if !self.decodes.load(Acquire) {
@@ -169,8 +177,15 @@ impl PciFunction {
     fn bar_write(&self, offset: u64, data: &[u8]) {
         self.traffic.bar_writes.fetch_add(1, Relaxed);
         let touches_msix = self.msix.is_some_and(|msix| msix.touches(0, offset, data.len() as u64));
-        if self.decodes.load(Acquire) && !touches_msix && self.front.bar_write(offset, data) {
+        if !self.decodes.load(Acquire) || touches_msix {
+            return;
+        }
+        if self.front.bar_write(offset, data) {
             self.engine.wake(self.index);
+        }
+        if self.front.take_sw_reset() {
+            self.traffic.sw_resets.fetch_add(1, Relaxed);
+            self.reset_firmware();
         }
     }
 }
