@@ -70,6 +70,8 @@ answer() {
 	inspect) "$mlx5emu" ctl inspect --json -- "$@" ;;
 	descriptors)
 		server=$("$mlx5emu" ctl inspect --json server/pid) || return
+		# The connection that asked is closed a moment later.
+		sleep 0.3
 		set +f
 		set -- /proc/"$server"/fd/*
 		set -f
