@@ -249,3 +249,28 @@ fn xrc_domains_and_partition_keys() {
     goodbye(a);
     goodbye(b);
 }
+
+#[test]
+fn a_port_without_autonegotiation_takes_the_one_speed_that_it_is_told() {
+    let (_, mut a, mut b) = opened(6, &NetConfig::default());
+    let ask = |driver: &mut Drv, modes: u64, an_disable: bool| {
+        let mut data = port_register(ptys_reg::SIZE);
+        ptys_reg::proto_mask.set(&mut data, 1 << 2);
+        ptys_reg::eth_proto_admin.set(&mut data, modes);
+        ptys_reg::an_disable_admin.set(&mut data, an_disable.into());
+        register(driver, Register::PTYS, true, &data).unwrap()
+    };
+    let (cr4_100g, cr_25g, all) = (1 << 20, 1 << 27, u64::from(u32::MAX));
+    let ptys = ask(&mut a, cr_25g, true);
+    assert_eq!(ptys_reg::eth_proto_oper.get(&ptys), cr_25g);
+    assert_eq!((ptys_reg::an_disable_cap.get(&ptys), ptys_reg::an_disable_admin.get(&ptys)), (1, 1));
+    assert_eq!(ptys_reg::an_status.get(&ptys), 0);
+    assert!(b.link_up().unwrap());
+    ask(&mut b, cr4_100g, true);
+    assert!(!a.link_up().unwrap(), "no speed in common");
+    ask(&mut b, all, false);
+    let ptys = ask(&mut a, all, false);
+    assert_eq!((ptys_reg::eth_proto_oper.get(&ptys), ptys_reg::an_status.get(&ptys)), (cr4_100g, 1));
+    goodbye(a);
+    goodbye(b);
+}

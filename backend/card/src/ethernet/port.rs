@@ -72,6 +72,8 @@ pub struct Port {
     pub modes: u32,
     /// Link modes asked for (PTYS).
     pub admin_modes: u32,
+    /// Autonegotiation is off (PTYS): the driver asks for one link mode, and shows that.
+    pub an_disable: bool,
     /// Forward error correction asked for (PPLM), by [`fec::SPEEDS`].
     pub fec: [Fec; fec::SPEEDS.len()],
     /// MTU asked for (PMTU).
@@ -91,6 +93,7 @@ impl Port {
             admin_up: false,
             modes,
             admin_modes: modes,
+            an_disable: false,
             fec: [Fec::AUTO; fec::SPEEDS.len()],
             mtu: DEFAULT_MTU,
             peer: setup.peer,

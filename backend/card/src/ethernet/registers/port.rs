@@ -23,6 +23,9 @@ const PDDR_TROUBLESHOOTING: u64 = 1;
 const MONITOR_NO_ISSUE: u64 = 0;
 const MONITOR_NO_PARTNER: u64 = 2;
 const MONITOR_NO_CABLE: u64 = 1024;
+/// `an_status` of PTYS (`MLX5_AN_*`).
+const AN_UNAVAILABLE: u64 = 0;
+const AN_COMPLETE: u64 = 1;
 /// `connector_type` of PTYS (`MLX5E_PORT_*`): nothing plugged in; direct-attached copper.
 const CONNECTOR_NONE: u64 = 1;
 const CONNECTOR_DA: u64 = 7;
@@ -83,10 +86,14 @@ impl<M: DmaSpace + 'static> Card<M> {
                 return bad_param(Syndrome::BadField, format!("link modes {modes:#x}, possible are {:#x}", p.modes));
             }
             p.admin_modes = modes & p.modes;
+            p.an_disable = ptys_reg::an_disable_admin.is_set(input);
             self.update_link(port, now);
         }
         let oper = self.link_mode(port);
         let p = &self.ports[port];
+        ptys_reg::an_disable_cap.set(output, 1);
+        ptys_reg::an_disable_admin.set(output, u64::from(p.an_disable));
+        ptys_reg::an_status.set(output, if p.link && !p.an_disable { AN_COMPLETE } else { AN_UNAVAILABLE });
         ptys_reg::eth_proto_capability.set(output, u64::from(p.modes));
         ptys_reg::eth_proto_admin.set(output, u64::from(p.admin_modes));
         ptys_reg::eth_proto_oper.set(output, u64::from(oper));
