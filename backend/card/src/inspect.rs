@@ -110,7 +110,7 @@ fn cqs(queues: &Queues) -> Value {
             let state = cq.state.lock();
             let entry = json!({
                 "size": 1u64 << cq.log_size, "eqn": cq.eqn, "producer": state.producer, "consumer": state.consumer,
-                "armed": state.armed, "events": state.events, "failed": state.failed, "users": users,
+                "armed": state.armed, "events": state.events, "failed": state.failed.map(|why| why.to_string()), "users": users,
                 "period_us": cq.period, "max_count": cq.max_count,
             });
             (n.to_string(), entry)

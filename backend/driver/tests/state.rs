@@ -11,9 +11,9 @@ use mlx5emu_driver::sq::SendOptions;
 use mlx5emu_prm::event::Event;
 use mlx5emu_prm::field::Field;
 use mlx5emu_prm::layouts::{
-    cqc, eqc, mlx5_eqe_cq_err, query_cq_in, query_cq_out, query_eq_in, query_eq_out, query_hca_cap_in, query_rq_in,
-    query_rq_out, query_rqt_in, query_rqt_out, query_sq_in, query_sq_out, query_tir_in, query_tir_out, rqc, rqtc, sqc,
-    tirc, wq,
+    cqc, eqc, mlx5_eqe_cq_err, mlx5_eqe_qp_srq, modify_cq_in, query_cq_in, query_cq_out, query_eq_in, query_eq_out,
+    query_hca_cap_in, query_rq_in, query_rq_out, query_rqt_in, query_rqt_out, query_sq_in, query_sq_out, query_tir_in,
+    query_tir_out, rqc, rqtc, sqc, tirc, wq,
 };
 use mlx5emu_prm::opcode::{Opcode, Status};
 
@@ -124,6 +124,14 @@ fn a_completion_queue_that_runs_over_is_told_and_hurts_only_itself() {
     let told = a.events.iter().find(|e| e.event == Event::CQ_ERROR).expect("no CQ_ERROR event");
     assert_eq!(mlx5_eqe_cq_err::cqn.get32(&told.data) & 0xff_ffff, cqn);
     assert_eq!(mlx5_eqe_cq_err::syndrome.get(&told.data), 1);
+    // The send queue, whose completions are lost, does not go on, and that is told, too.
+    let sqn = a.net().unwrap().channels[0].sq.number;
+    let told = a.events.iter().find(|e| e.event == Event::WQ_CATAS_ERROR).expect("no WQ_CATAS_ERROR event");
+    assert_eq!(mlx5_eqe_qp_srq::qp_srq_n.get32(&told.data), sqn);
+    let out = query(&mut a, Opcode::QUERY_CQ, query_cq_in::cqn, cqn, query_cq_out::SIZE);
+    assert_eq!(cqc::status.get(query_cq_out::cq_context.of(&out)), 9);
+    let out = query(&mut a, Opcode::QUERY_SQ, query_sq_in::sqn, sqn, query_sq_out::SIZE);
+    assert_eq!(sqc::state.get(query_sq_out::sq_context.of(&out)), 3);
     // The commands work, and the other function's queues too.
     assert!(a.link_up().unwrap());
     while b.recv().unwrap().is_some() {}
@@ -164,4 +172,58 @@ fn udp_is_segmented_without_sequence_numbers() {
     }
     goodbye(a);
     goodbye(b);
+}
+
+#[test]
+fn a_frame_too_long_costs_its_receive_wqe_and_no_more() {
+    let mut config = NetConfig::default();
+    config.rq.frags = vec![256];
+    let (_, mut a, mut b) = opened(5, &config);
+    for n in 0..200u64 {
+        a.send(&plain(mac(&b), mac(&a), 257 + n as usize, n)).unwrap();
+        let frame = plain(mac(&b), mac(&a), 256, n);
+        a.send(&frame).unwrap();
+        assert_eq!(b.recv_wait().unwrap().frame, frame);
+    }
+    assert_eq!(b.net().unwrap().receive_errors, 200);
+    goodbye(a);
+    goodbye(b);
+}
+
+/// When the event of the first completion is due, and when after the second.
+fn deadlines(from_completions: bool) -> (u64, u64) {
+    let mut config = NetConfig::default();
+    (config.rq_cq.period, config.rq_cq.max_count) = (4000, 100);
+    let (world, mut a, mut b) = opened(6, &config);
+    let cqn = b.net().unwrap().channels[0].rq.cq.number;
+    let mut cmd = input(Opcode::MODIFY_CQ, modify_cq_in::SIZE);
+    modify_cq_in::cqn.set(&mut cmd, cqn.into());
+    modify_cq_in::modify_field_select_resize_field_select.set(&mut cmd, 1 << 4);
+    cqc::cq_period_mode.set(modify_cq_in::cq_context.of_mut(&mut cmd), from_completions.into());
+    b.command(&cmd, 16).unwrap();
+    let produced = |world: &mlx5emu_driver::in_process::SharedWorld| {
+        let tree = world.borrow_mut().card().inspect();
+        tree["functions"]["pf1"]["cqs"][cqn.to_string()]["producer"].as_u64().unwrap()
+    };
+    let due = [1, 2].map(|count| {
+        a.send(&plain(mac(&b), mac(&a), 100, count)).unwrap();
+        while produced(&world) < count {
+            assert!(world.borrow_mut().step(), "frame {count} does not come");
+        }
+        world.borrow_mut().card().next_deadline(1).expect("no event is due")
+    });
+    // The event does come.
+    b.recv_wait().unwrap();
+    b.recv_wait().unwrap();
+    goodbye(a);
+    goodbye(b);
+    (due[0], due[1])
+}
+
+#[test]
+fn moderation_counts_from_the_event_or_from_the_last_completion() {
+    let (first, second) = deadlines(false);
+    assert_eq!(first, second);
+    let (first, second) = deadlines(true);
+    assert!(first < second, "{first} {second}");
 }

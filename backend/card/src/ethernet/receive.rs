@@ -169,7 +169,9 @@ impl<M: DmaSpace + 'static> Function<M> {
             }
             Err(RxError::Doorbell(error)) => {
                 limited!(self.log, warn, "{}: RQ {rqn:#x}: doorbell record: {error}", self.name);
+                self.kill_rq(rqn, &mut moving);
             }
+            Err(RxError::NotCompleted) => self.kill_rq(rqn, &mut moving),
             Err(error) => self.fail_rq(rqn, rq, &mut moving, &error, now),
         }
         Ok(())
@@ -198,8 +200,7 @@ impl<M: DmaSpace + 'static> Function<M> {
         let mut cqe = self.receive_cqe(arrival, stripped, len, now);
         mlx5_cqe64::wqe_counter.set(&mut cqe, u64::from(moving.head));
         moving.head = moving.head.wrapping_add(1);
-        self.complete(rq.cqn, &mut cqe, now);
-        Ok(())
+        self.complete_receive(rq, &mut cqe, now)
     }
 
     /// Translates `len` bytes of a scatter list from byte `skip` on.
@@ -280,23 +281,45 @@ impl<M: DmaSpace + 'static> Function<M> {
         cqe
     }
 
-    /// An error CQE; the queue goes to ERR.
+    /// Completes a packet.
+    pub(super) fn complete_receive(&self, rq: &Rq, cqe: &mut Cqe, now: u64) -> Result<(), RxError> {
+        if self.complete(rq.cqn, cqe, now) { Ok(()) } else { Err(RxError::NotCompleted) }
+    }
+
+    /// The queue can't go on, nor say so by a completion.
+    fn kill_rq(&self, rqn: u32, moving: &mut RqMoving) {
+        moving.state = WqState::Err;
+        self.post_wq_catastrophe(rqn, false);
+    }
+
+    /// An error CQE. A frame that is too long costs its WQE (of a striding queue nothing) and no more: drivers don't take
+    /// such a queue up again. For everything else the queue goes to ERR.
     fn fail_rq(&self, rqn: u32, rq: &Rq, moving: &mut RqMoving, error: &RxError, now: u64) {
         let (syndrome, why) = match error {
             RxError::Dma(error) => (CqeSyndrome::LOCAL_PROT_ERR, error.to_string()),
             RxError::Key(key) => (CqeSyndrome::LOCAL_PROT_ERR, format!("lkey {key:#x} does not translate")),
-            RxError::Empty | RxError::Doorbell(_) => return,
+            RxError::Empty | RxError::Doorbell(_) | RxError::NotCompleted => return,
+            RxError::TooLong if rq.strides.is_some() => {
+                self.state.vport.counters.dropped.fetch_add(1, Relaxed);
+                return;
+            }
             RxError::TooLong => (CqeSyndrome::LOCAL_LENGTH_ERR, "the frame is longer than the WQE's buffers".into()),
         };
         limited!(self.log, warn, "{}: RQ {rqn:#x}, WQE {:#x}: {syndrome}: {why}", self.name, moving.head);
-        moving.state = WqState::Err;
         let mut cqe = [0u8; mlx5_err_cqe::SIZE];
         mlx5_err_cqe::opcode.set(&mut cqe, u64::from(CqeOpcode::RESP_ERR.0));
         mlx5_err_cqe::syndrome.set(&mut cqe, u64::from(syndrome.0));
         mlx5_err_cqe::qpn.set(&mut cqe, u64::from(rqn));
         mlx5_err_cqe::wqe_counter.set(&mut cqe, u64::from(moving.head));
         mlx5_cqe64::wqe_id.set(&mut cqe, u64::from(moving.index));
-        self.complete(rq.cqn, &mut cqe, now);
+        let taken = self.complete(rq.cqn, &mut cqe, now);
+        if !matches!(error, RxError::TooLong) {
+            moving.state = WqState::Err;
+        } else if taken {
+            moving.head = moving.head.wrapping_add(1);
+        } else {
+            self.kill_rq(rqn, moving);
+        }
     }
 }
 
@@ -306,6 +329,8 @@ pub(super) enum RxError {
     Empty,
     /// The doorbell record is not readable: dropped, too.
     Doorbell(DmaError),
+    /// The CQ does not take the completion.
+    NotCompleted,
     /// Guest memory.
     Dma(DmaError),
     /// A key of the scatter list does not translate.

@@ -147,6 +147,7 @@ impl<M: DmaSpace + 'static> Function<M> {
             Err(fetch @ DmaError::Fetch { .. }) => return Err(fetch),
             Err(error) => {
                 limited!(self.log, warn, "{}: SQ {sqn:#x}: doorbell record: {error}", self.name);
+                self.kill_sq(sqn, moving);
                 return Ok(false);
             }
         };
@@ -216,7 +217,9 @@ impl<M: DmaSpace + 'static> Function<M> {
             mlx5_cqe64::se.set(&mut cqe, mlx5_wqe_ctrl_seg::se.get(&wqe));
             mlx5_cqe64::timestamp_h.set(&mut cqe, now >> 32);
             mlx5_cqe64::timestamp_l.set(&mut cqe, now);
-            self.complete(sq.cqn, &mut cqe, now);
+            if !self.complete(sq.cqn, &mut cqe, now) {
+                self.kill_sq(sqn, moving);
+            }
         }
         Ok(Step::Done(blocks))
     }
@@ -426,6 +429,14 @@ impl<M: DmaSpace + 'static> Function<M> {
         moving.head = moving.head.wrapping_add(blocks_of(wqe));
     }
 
+    /// The queue can't go on, nor say so by a completion.
+    fn kill_sq(&self, sqn: u32, moving: &mut SqMoving) {
+        if moving.state != WqState::Err {
+            moving.state = WqState::Err;
+            self.post_wq_catastrophe(sqn, true);
+        }
+    }
+
     fn complete_with_error(&self, sqn: u32, sq: &Sq, moving: &SqMoving, wqe: &[u8], syndrome: CqeSyndrome, now: u64) {
         let mut cqe = [0u8; mlx5_err_cqe::SIZE];
         mlx5_err_cqe::opcode.set(&mut cqe, u64::from(CqeOpcode::REQ_ERR.0));
@@ -433,7 +444,8 @@ impl<M: DmaSpace + 'static> Function<M> {
         mlx5_err_cqe::s_wqe_opcode.set(&mut cqe, mlx5_wqe_ctrl_seg::opcode.get(wqe));
         mlx5_err_cqe::qpn.set(&mut cqe, u64::from(sqn));
         mlx5_err_cqe::wqe_counter.set(&mut cqe, u64::from(moving.head));
-        self.complete(sq.cqn, &mut cqe, now);
+        // It is in ERR already: a CQ that does not take this was reported itself.
+        let _ = self.complete(sq.cqn, &mut cqe, now);
     }
 }
 

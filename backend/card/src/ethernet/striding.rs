@@ -89,7 +89,7 @@ impl<M: DmaSpace + 'static> Function<M> {
             return Err(RxError::TooLong);
         }
         if moving.begun.as_ref().is_some_and(|wqe| strides.count - wqe.used < need) {
-            self.give_up_rest(rq, strides, moving, now);
+            self.give_up_rest(rq, strides, moving, now)?;
         }
         let wqe = match moving.begun.take() {
             Some(wqe) => wqe,
@@ -108,8 +108,7 @@ impl<M: DmaSpace + 'static> Function<M> {
         if wqe.used == strides.count {
             finish_wqe(moving);
         }
-        self.complete(rq.cqn, &mut cqe, now);
-        Ok(())
+        self.complete_receive(rq, &mut cqe, now)
     }
 
     fn begin_wqe(&self, rq: &Rq, strides: Strides, moving: &mut RqMoving) -> Result<Begun, RxError> {
@@ -127,8 +126,8 @@ impl<M: DmaSpace + 'static> Function<M> {
     }
 
     /// A filler completion for the strides that are left.
-    fn give_up_rest(&self, rq: &Rq, strides: Strides, moving: &mut RqMoving, now: u64) {
-        let Some(used) = moving.begun.as_ref().map(|wqe| wqe.used) else { return };
+    fn give_up_rest(&self, rq: &Rq, strides: Strides, moving: &mut RqMoving, now: u64) -> Result<(), RxError> {
+        let Some(used) = moving.begun.as_ref().map(|wqe| wqe.used) else { return Ok(()) };
         let mut cqe = [0u8; mlx5_cqe64::SIZE];
         for (field, value) in [
             (mlx5_cqe64::opcode, u64::from(CqeOpcode::RESP_SEND.0)),
@@ -142,7 +141,7 @@ impl<M: DmaSpace + 'static> Function<M> {
             field.set(&mut cqe, value);
         }
         finish_wqe(moving);
-        self.complete(rq.cqn, &mut cqe, now);
+        self.complete_receive(rq, &mut cqe, now)
     }
 }
 

@@ -10,6 +10,7 @@ use mlx5emu_prm::layouts::{
     query_cq_out,
 };
 use mlx5emu_prm::opcode::Status;
+use mlx5emu_prm::states::CqPeriodMode;
 use parking_lot::Mutex;
 
 use super::buffer::QueueBuffer;
@@ -24,8 +25,9 @@ use crate::limited;
 const INDEX_MASK: u32 = 0xff_ffff;
 /// A CQE.
 pub type Cqe = [u8; mlx5_cqe64::SIZE];
-/// `cqc.status` of a queue that overflowed.
+/// `cqc.status` of a queue that overflowed, and of one whose memory could not be written.
 const STATUS_OVERFLOW: u64 = 0x9;
+const STATUS_WRITE_FAILURE: u64 = 0xa;
 
 /// `modify_field_select` of MODIFY_CQ (`MLX5_CQ_MODIFY_*`): period, count, overrun ignore, period mode.
 const MODIFY_PERIOD: u32 = 1;
@@ -50,8 +52,8 @@ pub struct CqState {
     since_event: u32,
     /// When the moderation's period ends; 0 when no timer runs.
     timer: u64,
-    /// The queue overflowed: no more completions.
-    pub failed: bool,
+    /// The queue overflowed or could not be written, as its event said: no more completions.
+    pub failed: Option<CqErrorSyndrome>,
     /// Events sent.
     pub events: u64,
 }
@@ -68,6 +70,8 @@ pub struct Cq {
     pub period: u32,
     /// Moderation: completions.
     pub max_count: u32,
+    /// The moderation's period starts anew with every completion; else with the first after an event.
+    restarts: bool,
     overrun_ignored: bool,
     collapsed: bool,
     stride: u64,
@@ -79,23 +83,19 @@ pub struct Cq {
 }
 
 impl<M: DmaSpace + 'static> Function<M> {
-    /// Writes `cqe` to CQ `cqn`; its owner bit is set here.
-    pub(crate) fn complete(&self, cqn: u32, cqe: &mut Cqe, now: u64) {
-        let Some(cq) = self.state.queues.cqs.find(cqn) else { return };
+    /// Writes `cqe` to CQ `cqn`; its owner bit is set here. Says whether the queue took it: a work queue whose completions
+    /// are lost must not go on.
+    #[must_use]
+    pub(crate) fn complete(&self, cqn: u32, cqe: &mut Cqe, now: u64) -> bool {
+        let Some(cq) = self.state.queues.cqs.find(cqn) else { return false };
         let mut state = cq.state.lock();
-        if state.failed {
-            return;
+        if state.failed.is_some() {
+            return false;
         }
         self.absorb_cq(cqn, cq, &mut state);
         if self.is_full(cq, &mut state) {
-            state.failed = true;
             limited!(self.log, warn, "{}: CQ {cqn:#x} overran", self.name);
-            drop(state);
-            let mut data = [0u8; mlx5_eqe_cq_err::SIZE];
-            mlx5_eqe_cq_err::cqn.set(&mut data, u64::from(cqn));
-            mlx5_eqe_cq_err::syndrome.set(&mut data, u64::from(CqErrorSyndrome::CQ_OVERRUN.0));
-            self.post_event(Event::CQ_ERROR, 0, &data);
-            return;
+            return self.fail_cq(cqn, &mut state, CqErrorSyndrome::CQ_OVERRUN);
         }
         let owner = state.producer >> cq.log_size & 1;
         mlx5_cqe64::owner.set(cqe, u64::from(owner));
@@ -110,14 +110,25 @@ impl<M: DmaSpace + 'static> Function<M> {
             .and_then(|()| self.space.store_release_u8(Attrs::PLAIN, address + last as u64, cqe[last]));
         if let Err(error) = written {
             limited!(self.log, warn, "{}: CQ {cqn:#x} not writable: {error}", self.name);
-            return;
+            return self.fail_cq(cqn, &mut state, CqErrorSyndrome::CQ_ACCESS_VIOLATION_ERROR);
         }
         state.producer = state.producer.wrapping_add(1) & INDEX_MASK;
         if mlx5_cqe64::se.is_set(cqe) {
             state.last_solicited = state.producer;
         }
         state.since_event += 1;
-        self.notify(cqn, cq, &mut state, now);
+        self.notify(cqn, cq, &mut state, now, cq.restarts);
+        true
+    }
+
+    /// The queue takes no more completions, and its driver is told. Says `false`, for [`Function::complete`].
+    fn fail_cq(&self, cqn: u32, state: &mut CqState, syndrome: CqErrorSyndrome) -> bool {
+        state.failed = Some(syndrome);
+        let mut data = [0u8; mlx5_eqe_cq_err::SIZE];
+        mlx5_eqe_cq_err::cqn.set(&mut data, u64::from(cqn));
+        mlx5_eqe_cq_err::syndrome.set(&mut data, u64::from(syndrome.0));
+        self.post_event(Event::CQ_ERROR, 0, &data);
+        false
     }
 
     /// Whether there is no room: asks the doorbell record only when the last known consumer index says so.
@@ -147,8 +158,8 @@ impl<M: DmaSpace + 'static> Function<M> {
         }
     }
 
-    /// Sends the event that is due, or starts the moderation's timer.
-    fn notify(&self, cqn: u32, cq: &Cq, state: &mut CqState, now: u64) {
+    /// Sends the event that is due, or starts the moderation's timer; anew if `restart` and it runs.
+    fn notify(&self, cqn: u32, cq: &Cq, state: &mut CqState, now: u64, restart: bool) {
         let newest = if state.solicited_only { state.last_solicited } else { state.producer };
         let unseen = newest.wrapping_sub(state.consumer) & INDEX_MASK;
         if !state.armed || unseen == 0 || unseen > 1 << cq.log_size {
@@ -156,9 +167,11 @@ impl<M: DmaSpace + 'static> Function<M> {
         }
         let moderated = cq.period != 0 && cq.max_count > 1 && state.since_event < cq.max_count;
         if moderated && (state.timer == 0 || now < state.timer) {
-            if state.timer == 0 {
+            if state.timer == 0 || restart {
+                let mut timers = self.state.cq_timers.lock();
+                timers.remove(&(state.timer, cqn));
                 state.timer = now + u64::from(cq.period) * 1000;
-                self.state.cq_timers.lock().insert((state.timer, cqn));
+                timers.insert((state.timer, cqn));
             }
             return;
         }
@@ -177,7 +190,7 @@ impl<M: DmaSpace + 'static> Function<M> {
         if let Some(cq) = self.state.queues.cqs.find(cqn) {
             let mut state = cq.state.lock();
             self.absorb_cq(cqn, cq, &mut state);
-            self.notify(cqn, cq, &mut state, now);
+            self.notify(cqn, cq, &mut state, now, false);
         }
     }
 
@@ -194,6 +207,11 @@ impl<M: DmaSpace + 'static> Function<M> {
             }
         }
     }
+}
+
+/// Whether the period of moderation is counted from the last completion (`cq_period_mode`).
+fn restarts(context: &[u8]) -> bool {
+    cqc::cq_period_mode.get(context) == u64::from(CqPeriodMode::START_FROM_CQE.0)
 }
 
 impl Queues {
@@ -240,6 +258,7 @@ impl<M: DmaSpace + 'static> Card<M> {
             uar,
             period: cqc::cq_period.get32(context),
             max_count: cqc::cq_max_count.get32(context),
+            restarts: restarts(context),
             overrun_ignored: cqc::oi.is_set(context),
             collapsed: cqc::cc.is_set(context),
             stride,
@@ -290,6 +309,7 @@ impl<M: DmaSpace + 'static> Card<M> {
         cq.period = cqc::cq_period.get32(&cq.context);
         cq.max_count = cqc::cq_max_count.get32(&cq.context);
         cq.overrun_ignored = cqc::oi.is_set(&cq.context);
+        cq.restarts = restarts(&cq.context);
         Ok(())
     }
 
@@ -299,7 +319,12 @@ impl<M: DmaSpace + 'static> Card<M> {
         let mut context = cq.context;
         // Armed 0x9, fired 0xa (`cqc.st`).
         cqc::st.set(&mut context, if state.armed { 0x9 } else { 0xa });
-        cqc::status.set(&mut context, if state.failed { STATUS_OVERFLOW } else { 0 });
+        let status = match state.failed {
+            None => 0,
+            Some(CqErrorSyndrome::CQ_OVERRUN) => STATUS_OVERFLOW,
+            Some(_) => STATUS_WRITE_FAILURE,
+        };
+        cqc::status.set(&mut context, status);
         cqc::consumer_counter.set(&mut context, u64::from(state.consumer));
         cqc::producer_counter.set(&mut context, u64::from(state.producer));
         query_cq_out::cq_context.of_mut(call.output).copy_from_slice(&context);

@@ -6,8 +6,8 @@
 use mlx5emu_pci_model::{Attrs, DmaSpace};
 use mlx5emu_prm::event::Event;
 use mlx5emu_prm::layouts::{
-    create_eq_in, create_eq_out, destroy_eq_in, eqc, mlx5_eqe, mlx5_eqe_comp, mlx5_eqe_port_state, query_eq_in,
-    query_eq_out,
+    create_eq_in, create_eq_out, destroy_eq_in, eqc, mlx5_eqe, mlx5_eqe_comp, mlx5_eqe_port_state, mlx5_eqe_qp_srq,
+    query_eq_in, query_eq_out,
 };
 use parking_lot::Mutex;
 
@@ -21,6 +21,11 @@ use crate::limited;
 
 /// Indices in doorbells are 24 bits wide.
 const INDEX_MASK: u32 = 0xff_ffff;
+/// `eqc.status` of a queue that lost events.
+const STATUS_OVERFLOW: u64 = 0x9;
+/// `type` of a queue in an event about it (`MLX5_EVENT_QUEUE_TYPE_*` in driver.h).
+const QUEUE_TYPE_RQ: u64 = 1;
+const QUEUE_TYPE_SQ: u64 = 2;
 
 /// What moves in an event queue.
 #[derive(Debug, Default)]
@@ -137,6 +142,14 @@ impl<M: DmaSpace + 'static> Function<M> {
         }
     }
 
+    /// A send or receive queue failed in a way that no completion can tell.
+    pub(crate) fn post_wq_catastrophe(&self, number: u32, send: bool) {
+        let mut data = [0u8; mlx5_eqe_qp_srq::SIZE];
+        mlx5_eqe_qp_srq::r#type.set(&mut data, if send { QUEUE_TYPE_SQ } else { QUEUE_TYPE_RQ });
+        mlx5_eqe_qp_srq::qp_srq_n.set(&mut data, u64::from(number));
+        self.post_event(Event::WQ_CATAS_ERROR, 0, &data);
+    }
+
     /// A completion event of CQ `cqn` to EQ `number`.
     pub(crate) fn post_completion_event(&self, number: u32, cqn: u32) {
         if let Some(eq) = self.state.queues.eqs.find(number) {
@@ -213,6 +226,7 @@ impl<M: DmaSpace + 'static> Card<M> {
         let mut context = eq.context;
         // Armed 0x9, fired 0xa (`eqc.st`).
         eqc::st.set(&mut context, if state.armed { 0x9 } else { 0xa });
+        eqc::status.set(&mut context, if state.overruns > 0 { STATUS_OVERFLOW } else { 0 });
         eqc::consumer_counter.set(&mut context, u64::from(state.consumer));
         eqc::producer_counter.set(&mut context, u64::from(state.producer));
         query_eq_out::eq_context_entry.of_mut(call.output).copy_from_slice(&context);
