@@ -98,6 +98,7 @@ fn general(setup: &FunctionSetup, personality: &Personality) -> Box<[u8]> {
         (cap::cqe_version, 1),
         (cap::cq_moderation, 1),
         (cap::cq_period_mode_modify, 1),
+        (cap::cq_period_start_from_cqe, 1),
         (cap::cq_oi, 1),
         (cap::cq_eq_remap, 0),
         (cap::driver_version, 1),
