@@ -46,7 +46,7 @@ settings() {
 	SETTINGS
 }
 settled() {
-	[ "$(grep -c ' s2 ' "$work/second.log")" -ge 20 ]
+	[ "$(grep -c ' s2 ' "$work/second.log")" -ge 40 ]
 }
 for transport in L2 UDPv4; do
 	check "the second clock is put out of time" disturb
