@@ -154,6 +154,8 @@ fn general(setup: &FunctionSetup, personality: &Personality) -> Box<[u8]> {
         // The driver's RDMA side does not load without.
         (cap::xrc, 1),
         (cap::log_max_xrcd, u64::from(rdma::LOG_MAX_XRCD)),
+        // UMR does not change how much a key translates; without this 6.12 makes keys in advance for that.
+        (cap::umr_modify_entity_size_disabled, 1),
         (cap::pcam_reg, 1),
         (cap::mcam_reg, 1),
         // 0 is 128 entries; the driver asks for that.
