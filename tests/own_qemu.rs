@@ -3,14 +3,10 @@
 
 mod common;
 
-use std::fs::File;
-use std::io::copy;
 use std::process::Stdio;
 
+use common::guest::Guest;
 use common::{mlx5emu, stderr, stdout};
-use mlx5emu_qemu::newc::Archive;
-use mlx5emu_qemu::progress;
-use mlx5emu_qemu::setup::{Needs, Setup};
 
 /// The whole guest: loads the driver and says what it bound to.
 const INIT: &str = "#!/bin/sh
@@ -30,26 +26,12 @@ poweroff -f
 #[test]
 #[ignore = "needs QEMU and a kernel: scripts/test runs it"]
 fn a_qemu_of_ones_own_finds_the_card() {
-    let setup = Setup::from_env().unwrap();
-    let installed = setup.ensure(&Needs::for_kernel("debian:7.2"), &mut progress::Quiet).unwrap();
-    let (qemu, userland, kernel) = (installed.qemu.unwrap(), installed.userland.unwrap(), &installed.kernels[0]);
     let home = tempfile::tempdir().unwrap();
-    let initrd = home.path().join("initrd");
-    let mut file = File::create(&initrd).unwrap();
-    for archive in [Some(userland.archive()), kernel.modules.clone()].into_iter().flatten() {
-        copy(&mut File::open(archive).unwrap(), &mut file).unwrap();
-    }
-    let mut own = Archive::new(file);
-    own.file("init", 0o755, INIT.as_bytes()).unwrap();
-    own.finish().unwrap();
-
+    let guest = Guest::new(home.path(), INIT);
     let script = r#"exec "$@" $("$MLX5EMU" qemu-args --mem 512M)"#;
     let mut command = mlx5emu(home.path());
     command.args(["serve", "--", "sh", "-c", script, "sh"]).env("MLX5EMU", env!("CARGO_BIN_EXE_mlx5emu"));
-    command.args(qemu.argv());
-    command.args("-M q35 -accel tcg -cpu max -smp 2 -nodefaults -no-user-config -display none -no-reboot".split(' '));
-    command.args(["-serial", "stdio", "-append", "console=ttyS0 quiet panic=-1 tsc=reliable no_timer_check"]);
-    command.arg("-kernel").arg(&kernel.image).arg("-initrd").arg(&initrd);
+    command.args(&guest.qemu);
     let output = command.stdin(Stdio::null()).output().unwrap();
     let said = stdout(&output);
     let ports: Vec<&str> = said.lines().filter_map(|l| l.trim_end().strip_prefix("own-qemu: ")).collect();

@@ -1,6 +1,8 @@
 //! What the tests of the command share.
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
 
+pub mod guest;
+
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};

@@ -197,6 +197,7 @@ impl<M: DmaSpace + 'static> Card<M> {
         front.cqs.pending.take(DOORBELLS, &mut numbers);
         numbers.drain(..).for_each(|n| function.cq_doorbell(n, now));
         function.retry_backlog(now).map_err(needs)?;
+        self.bring_in(f, now, &mut served.wake);
         let mut turn = function.state.ethernet.turn.lock();
         if turn.is_empty() {
             front.sends.take(DOORBELLS, &mut numbers);

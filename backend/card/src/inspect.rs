@@ -28,6 +28,7 @@ impl<M: DmaSpace + 'static> Card<M> {
                     "admin": if p.admin_up { "up" } else { "down" },
                     "mtu": p.mtu,
                     "peer": p.peer,
+                    "wire": p.uplink.as_ref().map(|uplink| uplink.inspect()),
                     "tx_packets": tx.0, "tx_bytes": tx.1, "rx_packets": rx.0, "rx_bytes": rx.1,
                 })
             })

@@ -12,7 +12,7 @@
 //!    ports), [`eswitch`] (vports), [`function`] (HCA state, pages, capabilities).
 //!
 //! And a packet: the send queue's doorbell is a bit in the front; [`ethernet::send`] reads WQEs, [`ethernet::port`] carries
-//! the frame to the other end of the wire, [`ethernet::receive`] finds the receive queue by flow tables and fills a WQE,
+//! the frame to the other end of the wire ([`ethernet::uplink`] if that is outside the card), [`ethernet::receive`] finds the receive queue by flow tables and fills a WQE,
 //! [`queues::cq`] and [`queues::eq`] tell the driver.
 //!
 //! # The gate
@@ -36,4 +36,5 @@ pub mod table;
 pub use card::{
     Card, FunctionIndex, FunctionSetup, Garbage, NeedsFetch, PageCounts, Personality, PortSetup, ResetKind, Served,
 };
+pub use ethernet::uplink::Uplink;
 pub use function::front::Front;

@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::function::FunctionName;
+use crate::wire::Wire;
 
 /// Everything that describes one emulated card. Every value has been checked: a `Card` cannot be impossible.
 ///
@@ -34,15 +35,6 @@ pub struct Port {
     pub speed: Speed,
     /// What the port is plugged into.
     pub wire: Wire,
-}
-
-/// What a port is plugged into.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wire {
-    /// Nothing: the link stays down.
-    None,
-    /// Another port of the same card. The other port names this one.
-    Port(u8),
 }
 
 /// What the firmware says of itself.
@@ -313,7 +305,7 @@ mod tests {
     fn the_default_card_is_two_ports_wired_to_each_other() {
         let card = Card::default();
         assert_eq!(card.ports.len(), 2);
-        assert_eq!((card.ports[0].wire, card.ports[1].wire), (Wire::Port(1), Wire::Port(0)));
+        assert_eq!((&card.ports[0].wire, &card.ports[1].wire), (&Wire::Port(1), &Wire::Port(0)));
         assert_ne!(card.ports[0].mac, card.ports[1].mac);
         assert!(card.ports.iter().all(|p| p.mac.is_unicast()));
         let pages = card.firmware.pages;

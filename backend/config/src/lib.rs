@@ -21,10 +21,12 @@ mod parse;
 mod placement;
 mod qemu_args;
 mod size;
+mod wire;
 
-pub use card::{BAR0_BYTES, Card, Firmware, FwVersion, Limits, MacAddr, Pages, PciAnchor, Port, Speed, Wire};
+pub use card::{BAR0_BYTES, Card, Firmware, FwVersion, Limits, MacAddr, Pages, PciAnchor, Port, Speed};
 pub use function::{FunctionName, FunctionNameError};
 pub use parse::CardError;
 pub use placement::{PlacedFunction, Placement, RootPort};
 pub use qemu_args::{ArgsError, Format, device_args, qemu_args};
 pub use size::{MemSize, MemSizeError};
+pub use wire::{Role, Wire, WireError};

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use crate::card::{Card, FwVersion, MacAddr, Pages, Speed, Wire, default_mac, neighbour};
+use crate::card::{Card, FwVersion, MacAddr, Pages, Speed, default_mac, neighbour};
+use crate::wire::{Wire, WireError};
 
 /// The longest card file that is read, in bytes.
 const MAX_FILE: u64 = 1 << 20;
@@ -195,8 +196,8 @@ fn addresses(top: &Table<'_>, card: &mut Card) -> Result<(), CardError> {
     Ok(())
 }
 
-/// `[wires]`: `p0 = "p1"` plugs two ports together (one line is enough), `p0 = "none"` leaves one open. Ports that are not
-/// mentioned keep their neighbour unless that neighbour was plugged elsewhere.
+/// `[wires]`: `p0 = "p1"` plugs two ports together (one line is enough), `p0 = "none"` leaves one open, `stream:` and
+/// `dgram:` lead outside. Ports that are not mentioned keep their neighbour unless that neighbour was plugged elsewhere.
 fn wires(table: &Table<'_>, card: &mut Card) -> Result<(), CardError> {
     let count = card.ports.len();
     let names: Vec<String> = (0..count).map(|n| format!("p{n}")).collect();
@@ -204,32 +205,47 @@ fn wires(table: &Table<'_>, card: &mut Card) -> Result<(), CardError> {
     let mut said: Vec<Option<Wire>> = vec![None; count];
     for (n, name) in names.iter().enumerate() {
         let Some(v) = table.get(name) else { continue };
-        let text = v.text()?;
-        let wire = match names.iter().position(|other| *other == text) {
-            Some(other) if other != n => Wire::Port(other as u8),
-            None if text == "none" => Wire::None,
-            _ => return Err(v.wrong(format!("another port of this card (p0 to p{}) or \"none\"", count - 1))),
-        };
-        let clash = |end: Option<Wire>, wire| end.is_some_and(|w| w != wire);
-        if clash(said[n], wire) {
+        let wire = one_wire(&v, n, &names)?;
+        let clash = |end: &Option<Wire>, wire: &Wire| end.as_ref().is_some_and(|w| w != wire);
+        if clash(&said[n], &wire) {
             return Err(v.wrong(format!("{name} is already plugged into another port")));
         }
-        said[n] = Some(wire);
+        let own = wire.own_socket();
+        if own.is_some() && said.iter().flatten().any(|other| other.own_socket() == own) {
+            return Err(v.wrong("another port of this card makes this socket: a port takes one of its own"));
+        }
         if let Wire::Port(other) = wire {
             let back = Wire::Port(n as u8);
-            if clash(said[usize::from(other)], back) {
+            if clash(&said[usize::from(other)], &back) {
                 return Err(v.wrong(format!("p{other} is already plugged into something else")));
             }
             said[usize::from(other)] = Some(back);
         }
+        said[n] = Some(wire);
     }
     for n in 0..count {
-        card.ports[n].wire = said[n].unwrap_or_else(|| match neighbour(n, count) {
+        card.ports[n].wire = said[n].clone().unwrap_or_else(|| match neighbour(n, count) {
             Wire::Port(other) if said[usize::from(other)].is_none() => Wire::Port(other),
             _ => Wire::None,
         });
     }
     Ok(())
+}
+
+/// What port `n` is plugged into.
+fn one_wire(v: &Value<'_>, n: usize, names: &[String]) -> Result<Wire, CardError> {
+    let text = v.text()?;
+    match names.iter().position(|other| *other == text) {
+        Some(other) if other != n => Ok(Wire::Port(other as u8)),
+        None if text == "none" => Ok(Wire::None),
+        _ => Wire::outside(&text).map_err(|error| match error {
+            WireError::Kind => v.wrong(format!(
+                "another port of this card (p0 to p{}) or \"none\", or \"stream:PATH[,server]\" or \"dgram:LOCAL,REMOTE\"",
+                names.len() - 1
+            )),
+            error => v.wrong(error.to_string()),
+        }),
+    }
 }
 
 fn firmware(table: &Table<'_>, card: &mut Card) -> Result<(), CardError> {
@@ -397,7 +413,7 @@ mod tests {
         "#;
         let card = Card::parse(text).unwrap();
         assert_eq!((card.name.as_str(), card.seed, card.ports.len()), ("lab-1", 42, 4));
-        let wires: Vec<_> = card.ports.iter().map(|p| p.wire).collect();
+        let wires: Vec<_> = card.ports.iter().map(|p| p.wire.clone()).collect();
         assert_eq!(wires, [Wire::Port(2), Wire::None, Wire::Port(0), Wire::None]);
         assert_eq!(card.ports[2].mac.to_string(), "02:00:00:00:02:00");
         assert!(card.ports.iter().all(|p| p.speed == Speed::G25));
@@ -445,6 +461,10 @@ mod tests {
         for (text, wants) in [
             ("p0 = \"p0\"", "another port of this card (p0 to p3)"),
             ("p0 = \"p4\"", "another port of this card (p0 to p3)"),
+            ("p0 = \"stream\"", "\"stream:PATH[,server]\""),
+            ("p0 = \"stream:/a,b\"", "write stream:PATH, stream:PATH,connect or stream:PATH,server"),
+            ("p0 = \"dgram:/a\"", "write dgram:LOCAL,REMOTE"),
+            ("p0 = \"stream:a,server\"\np1 = \"dgram:a,b\"", "another port of this card makes this socket"),
             ("p0 = \"tap\"", "or \"none\""),
             ("p0 = \"p2\"\np1 = \"p2\"", "p2 is already plugged"),
             ("p0 = \"p2\"\np2 = \"none\"", "p2 is already plugged"),
@@ -455,6 +475,9 @@ mod tests {
             assert!(error.contains(wants), "{text}: {error}");
         }
         assert!(Card::parse("[wires]\np0 = \"p1\"\np1 = \"p0\"").is_ok());
+        let card = Card::parse("[wires]\np0 = \"stream:/run/a,server\"").unwrap();
+        assert_eq!(card.ports[0].wire, Wire::outside("stream:/run/a,server").unwrap());
+        assert_eq!(card.ports[1].wire, Wire::None, "its neighbour is elsewhere");
         assert_eq!(Card::parse("[wires]\np0 = \"none\"").unwrap().ports[1].wire, Wire::None);
     }
 

@@ -9,7 +9,7 @@
 //!
 //! # Who waits for whom
 //! An I/O thread (one a function) waits for its socket and for the gate, whose holds are short. A worker waits for the
-//! gate, and for work. A function's messenger (one a function, if it needs any) and the control socket's threads are the
+//! gate, and for work. A wire's thread waits for its socket and, at the coming and going of its other end, for the gate. A function's messenger (one a function, if it needs any) and the control socket's threads are the
 //! only ones that wait for a client, and hold nothing meanwhile.
 //!
 //! It is not a device: it knows neither opcodes nor packets.
@@ -20,6 +20,7 @@ mod memory;
 mod personality;
 mod sandbox;
 mod start;
+mod wires;
 
 pub mod control;
 pub mod function;

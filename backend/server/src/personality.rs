@@ -19,7 +19,7 @@ const FIRST_VHCA_ID: u16 = 1;
 /// # Errors
 /// A cable that cannot be.
 pub(crate) fn personality(card: &Card) -> Result<Personality, StartError> {
-    let wires: Vec<_> = card.ports.iter().map(|port| port.wire).collect();
+    let wires: Vec<_> = card.ports.iter().map(|port| port.wire.clone()).collect();
     let cabling = Cabling::of(&wires)?;
     let ports = card.ports.iter().enumerate();
     let ports =

@@ -22,7 +22,18 @@ const NEWEST: ABI = ABI::V6;
 /// Confines the calling thread, and those that it starts from now on. Files below `dir` may still be removed there: the
 /// sockets, at the end.
 pub(crate) fn confine(dir: &Path) {
-    let parts = [("capabilities", drop_capabilities()), ("landlock", restrict_files(dir)), ("seccomp", filter_calls())];
+    let files = restrict_files(Some(dir));
+    report([("capabilities", drop_capabilities()), ("landlock", files), ("seccomp", filter_calls(None))]);
+}
+
+/// Confines the thread of a wire to the outside: as [`confine`], without any file, and it may connect to a unix socket if
+/// that is how it finds its other end.
+pub(crate) fn confine_wire(connects: bool) {
+    let calls = filter_calls(connects.then_some(libc::SYS_connect));
+    report([("capabilities", drop_capabilities()), ("landlock", restrict_files(None)), ("seccomp", calls)]);
+}
+
+fn report(parts: [(&str, Result<(), String>); 3]) {
     for (what, outcome) in parts {
         if let Err(why) = outcome {
             log::warn!("{what}: {why}: the card runs less confined than it could");
@@ -41,7 +52,7 @@ fn drop_capabilities() -> Result<(), String> {
     Ok(())
 }
 
-fn restrict_files(dir: &Path) -> Result<(), String> {
+fn restrict_files(dir: Option<&Path>) -> Result<(), String> {
     let status = rules(dir).map_err(|e| e.to_string())?;
     match status.ruleset {
         RulesetStatus::NotEnforced => Err("this kernel does not have it (5.13 and CONFIG_SECURITY_LANDLOCK)".into()),
@@ -49,14 +60,19 @@ fn restrict_files(dir: &Path) -> Result<(), String> {
     }
 }
 
-fn rules(dir: &Path) -> Result<landlock::RestrictionStatus, Box<dyn std::error::Error>> {
+fn rules(dir: Option<&Path>) -> Result<landlock::RestrictionStatus, Box<dyn std::error::Error>> {
     let ruleset = Ruleset::default()
         .set_compatibility(CompatLevel::BestEffort)
         .handle_access(AccessFs::from_all(NEWEST))?
         .handle_access(AccessNet::from_all(NEWEST))?
         .scope(Scope::from_all(NEWEST))?
         .create()?;
-    Ok(ruleset.add_rule(PathBeneath::new(PathFd::new(dir)?, AccessFs::RemoveFile))?.restrict_self()?)
+    // Connecting to a socket by its path is none of these accesses.
+    let ruleset = match dir {
+        Some(dir) => ruleset.add_rule(PathBeneath::new(PathFd::new(dir)?, AccessFs::RemoveFile))?,
+        None => ruleset,
+    };
+    Ok(ruleset.restrict_self()?)
 }
 
 /// System calls that a card never makes and that have been a way out of many a process.
@@ -119,13 +135,15 @@ const FORBIDDEN: &[libc::c_long] = &[
     libc::SYS_kexec_file_load,
 ];
 
-fn filter_calls() -> Result<(), String> {
-    let program = program().map_err(|e| e.to_string())?;
+/// `except` is allowed all the same.
+fn filter_calls(except: Option<libc::c_long>) -> Result<(), String> {
+    let program = program(except).map_err(|e| e.to_string())?;
     seccompiler::apply_filter(&program).map_err(|e| e.to_string())
 }
 
-fn program() -> Result<BpfProgram, seccompiler::BackendError> {
-    let mut rules: BTreeMap<i64, Vec<SeccompRule>> = FORBIDDEN.iter().map(|call| (*call, Vec::new())).collect();
+fn program(except: Option<libc::c_long>) -> Result<BpfProgram, seccompiler::BackendError> {
+    let mut rules: BTreeMap<i64, Vec<SeccompRule>> =
+        FORBIDDEN.iter().filter(|call| Some(**call) != except).map(|call| (*call, Vec::new())).collect();
     // Sockets of any kind but unix: everything that is needed of those is open.
     let domain = SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Ne, libc::AF_UNIX as u64)?;
     rules.insert(libc::SYS_socket, vec![SeccompRule::new(vec![domain])?]);
@@ -163,6 +181,24 @@ mod tests {
     }
 
     #[test]
+    fn a_wires_thread_connects_to_unix_sockets_if_it_must_and_does_nothing_else() {
+        for connects in [true, false] {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join("sock");
+            let _listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+            let (connected, exec, bound) = std::thread::spawn(move || {
+                confine_wire(connects);
+                let exec = std::process::Command::new("/bin/true").spawn().is_ok();
+                let bound = std::os::unix::net::UnixListener::bind(path.with_file_name("new")).is_ok();
+                (std::os::unix::net::UnixStream::connect(&path).is_ok(), exec, bound)
+            })
+            .join()
+            .unwrap();
+            assert_eq!((connected, exec, bound), (connects, false, false));
+        }
+    }
+
+    #[test]
     fn a_confined_thread_has_no_capability_and_can_do_its_work() {
         let (capabilities, removed, spawned) = confined(|dir| {
             let left = caps::read(None, caps::CapSet::Effective).unwrap().len();
@@ -175,7 +211,7 @@ mod tests {
     #[test]
     fn files_are_out_of_reach_where_the_kernel_has_landlock() {
         let (enforced, opened) = confined(|dir| {
-            let enforced = rules(dir).is_ok_and(|s| s.ruleset != RulesetStatus::NotEnforced);
+            let enforced = rules(Some(dir)).is_ok_and(|s| s.ruleset != RulesetStatus::NotEnforced);
             (enforced, std::fs::File::open("/etc/passwd").is_ok() || std::fs::write(dir.join("new"), "").is_ok())
         });
         assert!(!(enforced && opened));

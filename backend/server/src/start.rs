@@ -11,7 +11,7 @@ use mlx5emu_config::dir::{ClaimedDir, DirError};
 use mlx5emu_config::{Card, FunctionName};
 use mlx5emu_pci_model::config::BuildError;
 use mlx5emu_vfio_user::{FunctionMemory, Irqs, Stop};
-use mlx5emu_wire::CablingError;
+use mlx5emu_wire::{CablingError, PlugError};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
 use crate::clock::Clock;
@@ -19,6 +19,7 @@ use crate::control::{self, View};
 use crate::function::PciFunction;
 use crate::function::config::pf_config;
 use crate::threads::{Threads, worker_count};
+use crate::wires::{self, Waiting};
 use crate::{personality, sandbox};
 
 /// Connections that may wait on a socket.
@@ -51,6 +52,9 @@ pub enum StartError {
     /// A cable that cannot be.
     #[error(transparent)]
     Cabling(#[from] CablingError),
+    /// A wire to the outside that cannot be.
+    #[error(transparent)]
+    Wire(#[from] PlugError),
     /// A size of BAR0 that this firmware does not have.
     /// The configuration space cannot be laid out.
     #[error("the configuration space of {function} cannot be: {source}")]
@@ -82,6 +86,8 @@ fn system(what: impl Into<String>) -> impl FnOnce(io::Error) -> StartError {
 pub struct Running {
     sockets: Vec<(FunctionName, PathBuf)>,
     control: PathBuf,
+    /// Those of the wires to the outside.
+    own_sockets: Vec<PathBuf>,
     stop: Stop,
     engine: Arc<Threads<FunctionMemory>>,
     joins: Vec<JoinHandle<()>>,
@@ -92,6 +98,7 @@ pub struct Running {
 struct Bound {
     functions: Vec<(FunctionName, UnixListener)>,
     control: UnixListener,
+    wires: Vec<Waiting>,
 }
 
 /// What the serving threads are, once they are there.
@@ -116,7 +123,17 @@ pub fn start(card: &Card, dir: &Path, options: StartOptions) -> Result<Running, 
         sockets.push((function, path));
     }
     let control_path = dir.control_socket()?;
-    let bound = Bound { functions, control: listen(&control_path)? };
+    let plugs = wires::bind(card, dir.path())?;
+    let own_sockets: Vec<PathBuf> = plugs.iter().filter_map(|(_, plug)| Some(plug.own_socket()?.to_owned())).collect();
+    let (mut wires, mut wire_joins) = (Vec::new(), Vec::new());
+    // Before anything is confined: their threads may do what the others may not.
+    for (port, plug) in plugs {
+        let confined = options.confinement != Confinement::Nobody;
+        let (wire, join) = wires::spawn(port, plug, confined, &stop).map_err(system("start a thread"))?;
+        wires.push(wire);
+        wire_joins.push(join);
+    }
+    let bound = Bound { functions, control: listen(&control_path)?, wires };
     let serving = match options.confinement {
         Confinement::Nobody => serve(card, made_of, bound, options, &stop)?,
         Confinement::Caller => {
@@ -133,8 +150,9 @@ pub fn start(card: &Card, dir: &Path, options: StartOptions) -> Result<Running, 
             starter.map_err(system("start a thread"))?.join().map_err(gone)?
         })?,
     };
-    let Serving { engine, joins } = serving;
-    Ok(Running { sockets, control: control_path, stop, engine, joins, claimed: dir })
+    let Serving { engine, mut joins } = serving;
+    joins.append(&mut wire_joins);
+    Ok(Running { sockets, control: control_path, own_sockets, stop, engine, joins, claimed: dir })
 }
 
 /// A listening socket that only its owner may connect to, from its first moment: the file inherits the descriptor's mode.
@@ -160,7 +178,9 @@ fn serve(
     let vectors: Vec<_> = made_of.functions.iter().map(|f| Arc::new(Irqs::new(f.vectors))).collect();
     let spaces = vectors.iter().map(|irqs| FunctionMemory::new(Arc::clone(irqs))).collect();
     let workers = options.workers.unwrap_or_else(worker_count);
-    let engine = Threads::start(Device::new(made_of, spaces), Clock::start(), workers);
+    let mut device = Device::new(made_of, spaces);
+    bound.wires.iter().for_each(|wire| wire.plug_into(&mut device));
+    let engine = Threads::start(device, Clock::start(), workers);
     let engine = Arc::new(engine.map_err(system("start a worker"))?);
     let mut joins = Vec::new();
     match spawn_all(card, bound, &engine, vectors, stop, &mut joins) {
@@ -191,6 +211,7 @@ fn spawn_all(
         functions.push(Arc::clone(&function));
         joins.push(spawn_function(name, listener, function, stop).map_err(system("start a thread"))?);
     }
+    bound.wires.into_iter().for_each(|wire| wire.begin(engine));
     let view = Arc::new(View::new(card.clone(), Arc::clone(engine), functions));
     joins.push(spawn_control(bound.control, view, stop).map_err(system("start a thread"))?);
     Ok(())
@@ -272,6 +293,12 @@ impl Running {
                     log::warn!("cannot remove {}: {error}", path.display());
                 }
                 _ => {}
+            }
+        }
+        for path in self.own_sockets.drain(..) {
+            // Outside the card's directory a confined process may not; whoever binds it next removes it.
+            if let Err(error) = std::fs::remove_file(&path) {
+                log::debug!("cannot remove {}: {error}", path.display());
             }
         }
     }

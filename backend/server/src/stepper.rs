@@ -258,7 +258,12 @@ impl<M: Traced> Stepper<M> {
     }
 
     fn serve(&mut self, f: FunctionIndex) -> Step {
-        match self.gate.get_mut().serve(f, self.now) {
+        let card = self.gate.get_mut();
+        let served = card.serve(f, self.now);
+        if let Some(uplink) = card.port_uplink(f) {
+            uplink.flush();
+        }
+        match served {
             Ok(served) => {
                 for other in served.wake.into_iter().chain(served.more.then_some(f)) {
                     self.wake(other);

@@ -1,10 +1,24 @@
+#![forbid(unsafe_code)]
 //! What a port is plugged into.
 //!
-//! So far there is one kind of wire: a cable between two ports of the same card, which the card itself carries frames
-//! over. This room checks that the cables of a card description can exist, and gives them to the card as a table.
+//! * [`Cabling`]: cables between two ports of the same card, which the card itself carries frames over.
+//! * [`Plug`]: a wire to the outside, a file each: `stream` and `dgram` are QEMU's socket netdevs. It is bound before the
+//!   card is confined, and runs on a thread of its own, the only one that waits for the socket. The card has its [`Line`],
+//!   which never waits: frames to send go into a bounded queue and from there to the socket as far as it takes them, the
+//!   rest is dropped and counted; frames that come wait in a bounded queue, and while that is full the socket is not read.
 //!
-//! It is not a network: it holds no frame and starts no thread. Wires that leave the process (a file each) are to follow
-//! here, beside [`Cabling`].
+//! An end that goes away is a link that is down; it may come back at any time.
+
+mod dgram;
+mod line;
+mod plug;
+mod poll;
+mod queue;
+mod stream;
+
+pub use line::{Counters, Line, Notify};
+pub use plug::{Plug, PlugError};
+pub use queue::MAX_FRAME;
 
 use mlx5emu_config::Wire;
 
@@ -51,7 +65,7 @@ impl Cabling {
     /// # Errors
     /// [`CablingError`] names the first port whose cable cannot be.
     pub fn of(wires: &[Wire]) -> Result<Self, CablingError> {
-        let peers: Box<[_]> = wires.iter().map(|wire| peer(*wire)).collect();
+        let peers: Box<[_]> = wires.iter().map(peer).collect();
         for (port, other) in peers.iter().enumerate() {
             let Some(other) = *other else { continue };
             match peers.get(other) {
@@ -67,7 +81,7 @@ impl Cabling {
         Ok(Self { peers })
     }
 
-    /// The port that `port` is plugged into; `None` if it is open or does not exist.
+    /// The port that `port` is plugged into; `None` if it is open, leads outside or does not exist.
     pub fn peer(&self, port: usize) -> Option<usize> {
         self.peers.get(port).copied().flatten()
     }
@@ -78,10 +92,10 @@ impl Cabling {
     }
 }
 
-fn peer(wire: Wire) -> Option<usize> {
+fn peer(wire: &Wire) -> Option<usize> {
     match wire {
-        Wire::None => None,
-        Wire::Port(n) => Some(usize::from(n)),
+        Wire::Port(n) => Some(usize::from(*n)),
+        Wire::None | Wire::Stream { .. } | Wire::Dgram { .. } => None,
     }
 }
 
@@ -100,7 +114,7 @@ mod tests {
     fn every_cable_of_a_parsed_card_can_be() {
         for text in ["", "ports = 1", "ports = 7", "ports = 4\n[wires]\np0 = \"p3\""] {
             let card = mlx5emu_config::Card::parse(text).unwrap();
-            let wires: Vec<_> = card.ports.iter().map(|p| p.wire).collect();
+            let wires: Vec<_> = card.ports.iter().map(|p| p.wire.clone()).collect();
             assert_eq!(Cabling::of(&wires).unwrap().ports(), card.ports.len());
         }
     }

@@ -15,6 +15,7 @@ pub mod segment;
 pub mod send;
 pub mod sq;
 pub mod striding;
+pub mod uplink;
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};

@@ -1,5 +1,6 @@
 //! The ports: administrative and link state, MTU, counters, and the way of a frame over the wire.
 
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -9,6 +10,7 @@ use mlx5emu_prm::event::PortChange;
 use super::Traffic;
 use super::fec::{self, Fec};
 use super::loopback::{Source, Way};
+use super::uplink::Uplink;
 use crate::card::{Card, FunctionIndex, PortSetup};
 
 /// The largest MTU of a port (`max_mtu` of PMTU): Ethernet header, VLAN tag and FCS included, as the register counts.
@@ -80,6 +82,10 @@ pub struct Port {
     pub mtu: u16,
     /// The port at the other end of the wire.
     pub peer: Option<usize>,
+    /// The wire to the outside, in place of a peer.
+    pub uplink: Option<Arc<dyn Uplink>>,
+    /// Whether the other end of the wire to the outside is there.
+    pub carrier: bool,
     /// Whether the link is up.
     pub link: bool,
     /// What it counts.
@@ -97,6 +103,8 @@ impl Port {
             fec: [Fec::AUTO; fec::SPEEDS.len()],
             mtu: DEFAULT_MTU,
             peer: setup.peer,
+            uplink: None,
+            carrier: false,
             link: false,
             counters: PortCounters::default(),
         }
@@ -149,6 +157,9 @@ impl<M: DmaSpace + 'static> Card<M> {
 
     fn link_should_be(&self, port: usize) -> bool {
         let Some(this) = self.ports.get(port) else { return false };
+        if this.uplink.is_some() {
+            return this.admin_up && this.carrier && common_mode(this.admin_modes, this.modes).is_some();
+        }
         let Some(other) = this.peer.and_then(|p| self.ports.get(p)) else { return false };
         let agreed = |bit: u32| fec::agree(1 << bit, &this.fec, &other.fec).is_some();
         this.admin_up && other.admin_up && common_mode(this.admin_modes, other.admin_modes).is_some_and(agreed)
@@ -164,8 +175,12 @@ impl<M: DmaSpace + 'static> Card<M> {
     /// The link mode that a port runs at, as a bit of `eth_proto`; 0 when the link is down.
     pub(crate) fn link_mode(&self, port: usize) -> u32 {
         let Some(this) = self.ports.get(port).filter(|p| p.link) else { return 0 };
-        let Some(other) = this.peer.and_then(|p| self.ports.get(p)) else { return 0 };
-        common_mode(this.admin_modes, other.admin_modes).map_or(0, |bit| 1 << bit)
+        let other = match this.peer.and_then(|p| self.ports.get(p)) {
+            Some(other) => other.admin_modes,
+            // What is outside takes any speed.
+            None => this.modes,
+        };
+        common_mode(this.admin_modes, other).map_or(0, |bit| 1 << bit)
     }
 
     /// A function sends a frame by a queue of transport domain `domain`: to its port, over the wire, to the functions at
@@ -188,16 +203,23 @@ impl<M: DmaSpace + 'static> Card<M> {
             return;
         }
         let Some(port) = self.ports.get(function.port) else { return };
-        let Some(peer) = port.peer.filter(|_| port.link) else {
-            port.counters.lost.fetch_add(1, Relaxed);
-            return;
-        };
-        port.counters.count(frame, true);
-        self.arrive(peer, frame, now, wake);
+        match (port.peer, &port.uplink) {
+            (Some(peer), _) if port.link => {
+                port.counters.count(frame, true);
+                self.arrive(peer, frame, now, wake);
+            }
+            (None, Some(uplink)) if port.link => {
+                port.counters.count(frame, true);
+                uplink.send(frame);
+            }
+            _ => {
+                port.counters.lost.fetch_add(1, Relaxed);
+            }
+        }
     }
 
     /// A frame comes from the wire.
-    fn arrive(&self, port: usize, frame: &[u8], now: u64, wake: &mut Vec<FunctionIndex>) {
+    pub(crate) fn arrive(&self, port: usize, frame: &[u8], now: u64, wake: &mut Vec<FunctionIndex>) {
         let Some(p) = self.ports.get(port).filter(|p| p.link) else { return };
         p.counters.count(frame, false);
         if frame.len() + FCS > usize::from(p.mtu) {

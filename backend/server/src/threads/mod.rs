@@ -59,7 +59,9 @@ impl<M: Space> Threads<M> {
         let workers = workers.clamp(1, functions.max(1));
         let slots = (0..functions).filter_map(|f| {
             let outside = card.space(f)?.outside();
-            Some(Slot::new(card.function_name(f), card.front(f)?, outside, f % workers))
+            let mut slot = Slot::new(card.function_name(f), card.front(f)?, outside, f % workers);
+            slot.uplink = card.port_uplink(f).cloned();
+            Some(slot)
         });
         let shared = Arc::new(Shared {
             slots: slots.collect(),

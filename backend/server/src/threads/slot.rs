@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64};
 
 use mlx5emu_card::limiter::Limiter;
-use mlx5emu_card::{Front, Garbage};
+use mlx5emu_card::{Front, Garbage, Uplink};
 use parking_lot::Mutex;
 
 use super::messenger::Messenger;
@@ -112,6 +112,8 @@ pub(super) struct Slot {
     pub(super) name: String,
     pub(super) front: Arc<Front>,
     pub(super) outside: Arc<dyn Outside>,
+    /// The wire to the outside of its port.
+    pub(super) uplink: Option<Arc<dyn Uplink>>,
     pub(super) messenger: Messenger,
     /// The worker that serves it, always the same one.
     pub(super) home: usize,
@@ -142,6 +144,7 @@ impl Slot {
             name: name.to_string(),
             front,
             outside,
+            uplink: None,
             messenger: Messenger::new(name),
             home,
             ready: AtomicBool::new(true),

@@ -90,6 +90,9 @@ impl<M: Space> Shared<M> {
         let later = |(g, other): &(usize, &Slot)| *g != f && card.next_deadline(*g).is_some_and(|at| other.misses(at));
         self.slots.iter().enumerate().filter(later).for_each(|(g, _)| self.wake(g));
         drop(card);
+        if let Some(uplink) = &slot.uplink {
+            uplink.flush();
+        }
         match served {
             Ok(served) => {
                 slot.load.bursts.fetch_add(1, Relaxed);

@@ -1,0 +1,41 @@
+//! A guest with an init of the test's own, in a QEMU command line of the test's own.
+
+use std::fs::File;
+use std::io::copy;
+use std::path::{Path, PathBuf};
+
+use mlx5emu_qemu::newc::Archive;
+use mlx5emu_qemu::progress;
+use mlx5emu_qemu::setup::{Needs, Setup};
+
+/// What starts a guest.
+pub struct Guest {
+    /// The words of a QEMU command line, without the card's.
+    pub qemu: Vec<String>,
+}
+
+impl Guest {
+    /// A guest below `home` whose first process is the script `init`. Its serial console is standard output.
+    pub fn new(home: &Path, init: &str) -> Guest {
+        let setup = Setup::from_env().unwrap();
+        let installed = setup.ensure(&Needs::for_kernel("debian:7.2"), &mut progress::Quiet).unwrap();
+        let (qemu, userland, kernel) = (installed.qemu.unwrap(), installed.userland.unwrap(), &installed.kernels[0]);
+        let initrd = home.join("initrd");
+        let mut file = File::create(&initrd).unwrap();
+        for archive in [Some(userland.archive()), kernel.modules.clone()].into_iter().flatten() {
+            copy(&mut File::open(archive).unwrap(), &mut file).unwrap();
+        }
+        let mut own = Archive::new(file);
+        own.file("init", 0o755, init.as_bytes()).unwrap();
+        own.finish().unwrap();
+
+        let text = |path: &PathBuf| path.to_str().unwrap().to_string();
+        let mut words: Vec<String> = qemu.argv().iter().map(|word| word.to_str().unwrap().to_string()).collect();
+        let machine = "-M q35 -accel tcg -cpu max -smp 2 -nodefaults -no-user-config -display none -no-reboot";
+        words.extend(machine.split(' ').map(str::to_string));
+        let console = "console=ttyS0 quiet panic=-1 tsc=reliable no_timer_check";
+        words.extend(["-serial", "stdio", "-append", console].map(str::to_string));
+        words.extend(["-kernel".to_string(), text(&kernel.image), "-initrd".to_string(), text(&initrd)]);
+        Guest { qemu: words }
+    }
+}
