@@ -74,7 +74,8 @@ A card file, every key optional:
   name = \"lab\"
   ports = 2                                # 1 to 8, a PF each
   speed = \"100G\"
-  wires = { p0 = \"p1\" }                    # or \"none\": link down
+  wires = { p0 = \"p1\" }                    # or \"none\": link down; \"stream:PATH[,server]\" or
+                                           # \"dgram:LOCAL,REMOTE\": QEMU's -netdev at the other end
   firmware = { version = \"22.43.1000\", pages = { boot = 64, init = 320, event = 128 } }")]
 pub(crate) struct Serve {
     #[command(flatten)]
