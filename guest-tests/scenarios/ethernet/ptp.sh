@@ -54,7 +54,7 @@ for transport in L2 UDPv4; do
 	settings $transport second >"$work/second.conf"
 	ptp4l -f "$work/first.conf" -i "$port0" -m -q >"$work/first.log" 2>&1 &
 	first=$!
-	peer ptp4l -f "$work/second.conf" -i "$port1" -s -m -q --summary_interval -3 >"$work/second.log" 2>&1 &
+	ip netns exec peer ptp4l -f "$work/second.conf" -i "$port1" -s -m -q --summary_interval -3 >"$work/second.log" 2>&1 &
 	second=$!
 	check "over $transport the servo locks (s2)" until_true 60 settled
 	# The last offsets, in nanoseconds; the wire takes no time.
