@@ -22,6 +22,10 @@ fn boot() -> Command {
     let path = BUILT.get_or_init(|| {
         let mut build = Command::new(env!("CARGO"));
         build.args(["build", "--quiet", "--package", "mlx5emu-qemu", "--example", "boot"]);
+        // The same profile as this test: its folder is where the example is looked for.
+        if !cfg!(debug_assertions) {
+            build.arg("--release");
+        }
         assert!(build.status().unwrap().success());
         let test = std::env::current_exe().unwrap();
         test.parent().unwrap().parent().unwrap().join("examples/boot")
