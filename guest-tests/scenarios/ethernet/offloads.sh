@@ -73,7 +73,8 @@ if iperf3 --help 2>&1 | grep -q -- --gsro; then
 	check "large sends of UDP were segmented by the card" test "$packets" -gt 0
 	check "a large send is many datagrams" test "${sent:-0}" -gt "$packets"
 	inner=$(($(peer_counter rx_packets_phy) - inner))
-	same "no datagram is lost" 0 "$lost"
+	# A receiver that is short of buffers drops: nothing holds the sender back.
+	check "hardly a datagram is lost ($lost)" test $((lost * 20)) -le "${sent:-0}"
 	check "every datagram was a packet of its own ($inner)" test "$inner" -ge "${sent:-1}"
 	same "no datagram had a bad checksum" "$errors" "$(udp InCsumErrors)"
 else
