@@ -54,8 +54,8 @@ def cached(line):
 
 
 def mirror():
-    """The Debian mirror that the system's apt uses, else the public one."""
-    if chosen := os.environ.get("MLX5EMU_DEBIAN_MIRROR"):
+    """The Debian mirror that the system's apt uses, or the one named in the environment."""
+    if chosen := os.environ.get("MLX5EMU_MIRROR"):
         return chosen
     folder = Path("/etc/apt")
     for path in [folder / "sources.list", *sorted(folder.glob("sources.list.d/*"))]:
