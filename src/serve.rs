@@ -7,12 +7,12 @@ use std::path::PathBuf;
 use std::process::{Command, ExitStatus};
 
 use mlx5emu_config::{Card, dir};
+use mlx5emu_guest_tests::{self as guest_tests, CardProcess, Options};
 use mlx5emu_server::{Confinement, Running, StartOptions};
 use rustix::process::Signal;
 use signal_hook::consts::{SIGCHLD, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use crate::card_process::{self, CardProcess, Options};
 use crate::cli::Serve;
 use crate::failure::Failure;
 use crate::locate;
@@ -29,12 +29,12 @@ pub(crate) fn run(args: &Serve, verbose: u8) -> Result<u8, Failure> {
 /// Serves until a signal comes.
 fn serve(args: &Serve, card: &Card, dir: PathBuf, ready: Option<Ready>) -> Result<u8, Failure> {
     if let Some(parent) = args.with_parent {
-        card_process::end_with_parent(parent)?;
+        guest_tests::end_with_parent(parent).map_err(Failure::failed)?;
     }
     // Before the server starts: a signal that comes while it does must not leave sockets behind.
     let mut signals = Signals::new([SIGTERM, SIGINT]).map_err(|e| Failure::failed(format_args!("no signals: {e}")))?;
     let confinement = if args.no_sandbox { Confinement::Nobody } else { Confinement::Caller };
-    let options = StartOptions { confinement, ..StartOptions::default() };
+    let options = StartOptions { confinement, guest_control: args.guest_control, ..StartOptions::default() };
     let mut running = mlx5emu_server::start(card, &dir, options).map_err(Failure::usage)?;
     let shown = show(card, &running).and_then(|()| ready.map_or(Ok(()), Ready::tell));
     if shown.is_ok()
@@ -52,6 +52,9 @@ fn show(card: &Card, running: &Running) -> Result<(), Failure> {
         text += &format!("{function:8} {}\n", path.display());
     }
     text += &format!("{:8} {}\n", "control", running.control().display());
+    if let Some(guest) = running.guest_control() {
+        text += &format!("{:8} {}\n", "guest", guest.display());
+    }
     let mut out = std::io::stdout().lock();
     // A reader that went away (`mlx5emu serve | head -1`) has what it wanted; the card serves on.
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
@@ -64,8 +67,15 @@ fn show(card: &Card, running: &Running) -> Result<(), Failure> {
 fn serve_command(args: &Serve, dir: PathBuf, ready: Option<Ready>, verbose: u8) -> Result<u8, Failure> {
     let mut signals =
         Signals::new([SIGTERM, SIGINT, SIGCHLD]).map_err(|e| Failure::failed(format_args!("no signals: {e}")))?;
-    let options = Options { card: args.card.card.as_deref(), dir: &dir, no_sandbox: args.no_sandbox, verbose };
-    let mut card = CardProcess::start(&options)?;
+    let options = Options {
+        card: args.card.card.as_deref(),
+        dir: &dir,
+        no_sandbox: args.no_sandbox,
+        guest_control: args.guest_control,
+        log: None,
+        verbose,
+    };
+    let mut card = CardProcess::start(options).map_err(Failure::not_run)?;
     ready.map_or(Ok(()), Ready::tell)?;
     let name = args.command[0].to_string_lossy();
     let mut command = Command::new(&args.command[0]);
@@ -78,7 +88,7 @@ fn serve_command(args: &Serve, dir: PathBuf, ready: Option<Ready>, verbose: u8) 
     let mut card_lost = None;
     for signal in signals.forever() {
         match signal {
-            SIGTERM => card_process::signal(&child, Signal::TERM),
+            SIGTERM => guest_tests::signal(&child, Signal::TERM),
             // The terminal sends it to the command too, and what that means is the command's to say.
             SIGINT => {}
             _ => {
@@ -89,7 +99,7 @@ fn serve_command(args: &Serve, dir: PathBuf, ready: Option<Ready>, verbose: u8) 
                     && let Some(status) = card.ended()
                 {
                     card_lost = Some(Failure::not_run(format_args!("the card ended while {name} ran ({status})")));
-                    card_process::signal(&child, Signal::TERM);
+                    guest_tests::signal(&child, Signal::TERM);
                 }
             }
         }

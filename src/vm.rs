@@ -1,21 +1,21 @@
 //! `mlx5emu vm`: a card, a kernel, a guest, a shell or a command.
 
 use std::fs;
-use std::path::{Path, PathBuf};
 
-use mlx5emu_config::{device_args, dir};
+use mlx5emu_config::{Placement, device_args};
+use mlx5emu_guest_tests::emu;
 use mlx5emu_qemu::boot::{Share, Vm as Guest, VmConfig};
 use mlx5emu_qemu::setup::{Needs, Setup};
 use mlx5emu_qemu::{SetupError, progress};
 
-use crate::card_process::{CardProcess, Options};
+use crate::attached::{self, Attached};
 use crate::cli::Vm;
 use crate::failure::{Failure, NOT_RUN};
 use crate::locate;
 
 /// Boots a guest with a card and passes on its exit status.
 pub(crate) fn run(args: &Vm, verbose: u8) -> Result<u8, Failure> {
-    let card = locate::card(args.card.as_deref())?;
+    let placement = placement(args)?;
     let shares = args.share.iter().map(|text| share(text)).collect::<Result<Vec<_>, _>>()?;
     let setup = Setup::from_env().map_err(Failure::not_run)?;
     let mut progress = progress::for_terminal();
@@ -25,54 +25,48 @@ pub(crate) fn run(args: &Vm, verbose: u8) -> Result<u8, Failure> {
     let installed = setup.ensure(&needs, &mut *progress).map_err(not_ready)?;
     drop(progress);
 
-    let dir = RunDir::new(&card.name);
-    let options = Options { card: args.card.as_deref(), dir: dir.path(), no_sandbox: args.no_sandbox, verbose };
-    let mut card_process = CardProcess::start(&options)?;
-    log::info!("the card serves from {}", card_process.dir().display());
+    let mut card = match &args.dir {
+        Some(dir) => Attached::Running(locate::absolute(dir)?),
+        None => Attached::start(args.card.as_deref(), &placement.card, args.no_sandbox, verbose)?,
+    };
+    log::info!("the card serves from {}", card.dir().display());
 
     let mut config = VmConfig::new(kernel, mlx5emu_guest_tests::INIT);
     config.append.clone_from(&args.append);
     config.mem_mib = u32::try_from(args.mem.mib()).map_err(Failure::usage)?;
     config.smp = args.smp;
-    config.qemu_args = device_args(&card, dir.path()).map_err(Failure::usage)?;
+    config.qemu_args = device_args(&placement, card.dir()).map_err(Failure::usage)?;
     config.shares = shares;
     config.gdb = args.gdb;
     config.gdb_wait = args.gdb.is_some();
     config.command = (!args.command.is_empty()).then(|| args.command.clone());
     config.timeout = args.timeout;
+    emu::equip(&mut config, card.dir()).map_err(Failure::not_run)?;
     let outcome = Guest::run(&setup, &installed, &config).map_err(Failure::not_run)?;
 
     if let Some(text) = outcome.explain() {
         eprintln!("mlx5emu: {}", text.trim_end());
     }
-    if let Some(status) = card_process.ended() {
-        return Err(Failure::not_run(format_args!("the card ended while the guest ran ({status})")));
-    }
+    card.check()?;
     Ok(u8::try_from(outcome.exit_code()).unwrap_or(NOT_RUN))
 }
 
-/// The sockets' directory of one guest's card: not the card's usual one, so that several guests can run the same card. `ctl`
-/// finds it there. It is removed in the end.
-struct RunDir(PathBuf);
-
-impl RunDir {
-    fn new(name: &str) -> RunDir {
-        RunDir(dir::base_dir().join(format!("{name}-{}", std::process::id())))
-    }
-
-    fn path(&self) -> &Path {
-        &self.0
-    }
-}
-
-impl Drop for RunDir {
-    fn drop(&mut self) {
-        if let Err(e) = fs::remove_dir_all(&self.0)
-            && e.kind() != std::io::ErrorKind::NotFound
-        {
-            log::warn!("cannot remove {}: {e}", self.0.display());
-        }
-    }
+/// Which functions the guest gets, and where: of a card to be started, or of one that runs and has them free.
+fn placement(args: &Vm) -> Result<Placement, Failure> {
+    let Some(dir) = &args.dir else {
+        return attached::chosen(Placement::of(&locate::card(args.card.as_deref())?), &args.functions);
+    };
+    let dir = locate::absolute(dir)?;
+    let Some(placement) = attached::running_placement(&dir)? else {
+        return Err(Failure::usage(format_args!(
+            "no card runs in {}: start one with 'mlx5emu serve --dir {}', or leave --dir out to have one started",
+            dir.display(),
+            dir.display()
+        )));
+    };
+    let placement = attached::chosen(placement, &args.functions)?;
+    attached::wait_until_free(&dir, &placement)?;
+    Ok(placement)
 }
 
 /// A folder to show, checked before anything is started.
@@ -89,7 +83,7 @@ fn share(text: &str) -> Result<Share, Failure> {
 }
 
 /// A kernel that is none is the user's slip; everything else that keeps a guest from running is not.
-fn not_ready(error: SetupError) -> Failure {
+pub(crate) fn not_ready(error: SetupError) -> Failure {
     match error {
         SetupError::Kernel(error) => Failure::usage(error),
         error => Failure::not_run(error),

@@ -135,6 +135,50 @@ fn a_signal_for_the_server_reaches_the_command() {
     assert!(!supervised.dir.join("control.sock").exists());
 }
 
+/// The blocks of a pcapng file by their type.
+fn blocks(mut file: &[u8]) -> Vec<u32> {
+    let mut types = Vec::new();
+    let word = |bytes: &[u8]| u32::from_be_bytes(bytes.try_into().unwrap());
+    while !file.is_empty() {
+        types.push(word(&file[..4]));
+        file = &file[word(&file[4..8]) as usize..];
+    }
+    types
+}
+
+#[test]
+fn a_capture_ends_in_time_by_a_signal_and_with_its_card() {
+    const WHOLE: [u32; 3] = [0x0a0d_0d0a, 1, 5];
+    let home = tempfile::tempdir().unwrap();
+    let serve = Serve::start(home.path(), &[]);
+    let ctl = |args: &[&str]| mlx5emu(home.path()).args(["ctl", "capture"]).args(args).output().unwrap();
+    let output = ctl(&["p1", "--seconds", "1"]);
+    assert_eq!((output.status.code(), blocks(&output.stdout)), (Some(0), WHOLE.to_vec()), "{}", stderr(&output));
+    assert!(stderr(&output).contains("0 frames captured"), "{}", stderr(&output));
+    let wrong = ctl(&["p7"]);
+    assert_eq!((wrong.status.code(), wrong.stdout.len()), (Some(1), 0));
+    assert!(stderr(&wrong).contains("there is no port or function 'p7'"), "{}", stderr(&wrong));
+    let wrong = ctl(&["p0", "-o", "/nonexistent/p0.pcapng"]);
+    assert_eq!(wrong.status.code(), Some(2));
+    assert!(stderr(&wrong).contains("cannot create '/nonexistent/p0.pcapng'"), "{}", stderr(&wrong));
+    let begin = |name: &str| {
+        let (path, said) = (home.path().join(name), home.path().join(format!("{name}.log")));
+        let mut command = mlx5emu(home.path());
+        command.args(["ctl", "capture", "pf0", "-o"]).arg(&path).stderr(std::fs::File::create(&said).unwrap());
+        let child = command.spawn().unwrap();
+        eventually("the capture", || std::fs::read_to_string(&said).unwrap().contains("capturing at pf0 of card0"));
+        (child, path)
+    };
+    let (mut interrupted, path) = begin("a.pcapng");
+    assert!(Command::new("kill").args(["-INT", &interrupted.id().to_string()]).status().unwrap().success());
+    assert_eq!(interrupted.wait().unwrap().code(), Some(0));
+    assert_eq!(blocks(&std::fs::read(path).unwrap()), WHOLE);
+    let (mut orphan, path) = begin("b.pcapng");
+    assert_eq!(serve.end("-TERM"), Some(0));
+    assert_eq!(orphan.wait().unwrap().code(), Some(0));
+    assert_eq!(blocks(&std::fs::read(path).unwrap()), WHOLE);
+}
+
 #[test]
 fn ctl_finds_the_only_card_and_asks_when_there_are_two() {
     let home = tempfile::tempdir().unwrap();

@@ -4,6 +4,7 @@ use std::os::fd::AsFd;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use mlx5emu_driver::socket::SocketHost;
 use mlx5emu_driver::{Config, Driver, Host, NetConfig};
 use mlx5emu_prm::layouts::{mlx5_init_seg, mlx5_wqe_ctrl_seg as ctrl};
 use mlx5emu_prm::uar;
@@ -14,7 +15,6 @@ use crate::bare::{AtBar, Bare};
 use crate::card::Card;
 use crate::cores::Layout;
 use crate::echo::Echo;
-use crate::machine::Machine;
 use crate::report::Row;
 use crate::statistics::{Budget, Pairs, median};
 use crate::{Outcome, Room};
@@ -73,8 +73,8 @@ fn connect(echo: &Echo) -> Outcome<QemuClient> {
 }
 
 /// A driver with its interface up.
-fn drive(card: &Card) -> Outcome<Driver<Machine>> {
-    let mut driver = Driver::probe(Machine::boot(&card.socket(0))?, Config::default())?;
+fn drive(card: &Card) -> Outcome<Driver<SocketHost>> {
+    let mut driver = Driver::probe(card.machine(0)?, Config::default())?;
     driver.open(NetConfig::default())?;
     Ok(driver)
 }
@@ -107,7 +107,7 @@ pub(crate) fn reads(room: &Room, layout: Layout) -> Outcome<Vec<Row>> {
     let first = row("BAR read", layout, pairs)?;
     let pairs = Pairs::measure(
         room.effort.pairs,
-        || threaded(Machine::boot(&Card::start(room)?.socket(0))?.client()),
+        || threaded(&Card::start(room)?.machine(0)?.client),
         || threaded(&connect(&Echo::start(room, None)?)?),
     )?;
     Ok(vec![first, row("BAR read, by a client with QEMU's threads", layout, pairs)?])
@@ -153,8 +153,8 @@ pub(crate) fn writes(room: &Room, layout: Layout) -> Outcome<Vec<Row>> {
             let card = Card::start(room)?;
             let mut driver = drive(&card)?;
             post_nop(&mut driver)?;
-            doorbell.set(driver.host.last_doorbell()?);
-            ring(driver.host.client(), doorbell.get())
+            doorbell.set(driver.host.last_doorbell().ok_or("no doorbell was rung")?);
+            ring(&driver.host.client, doorbell.get())
         },
         || ring(&connect(&Echo::start(room, None)?)?, doorbell.get()),
     )?;
@@ -162,7 +162,7 @@ pub(crate) fn writes(room: &Room, layout: Layout) -> Outcome<Vec<Row>> {
 }
 
 /// Has channel 0 do nothing, and say so.
-fn post_nop(driver: &mut Driver<Machine>) -> Outcome<()> {
+fn post_nop(driver: &mut Driver<SocketHost>) -> Outcome<()> {
     let mut wqe = [0; SEND_WQE_DS];
     ctrl::opcode.set(&mut wqe, WqeOpcode::NOP.0.into());
     ctrl::ds.set(&mut wqe, 1);
@@ -191,7 +191,9 @@ fn card_interrupts(room: &Room, count: usize) -> Outcome<f64> {
         std::thread::sleep(PAUSE);
         let from = Instant::now();
         post_nop(&mut driver)?;
-        driver.host.await_interrupt(vector)?;
+        if !driver.host.await_interrupt(vector) {
+            return Err("the interrupt does not come".into());
+        }
         let time = from.elapsed();
         driver.service()?;
         Ok(time)

@@ -1,4 +1,4 @@
-//! The budgets that can be measured without a guest: `cargo bench --bench budgets [-- [--record] [--quick] [FILTER]]`.
+//! The budgets: `cargo bench --bench budgets [-- [--guests] [--record] [--quick] [FILTER]]`.
 //! BENCHMARKS.md says how and why.
 
 mod bar;
@@ -7,11 +7,14 @@ mod card;
 mod cores;
 mod echo;
 mod frames;
+mod guest;
 mod host;
-mod machine;
+mod local;
+mod lookups;
 mod memory;
 mod report;
 mod statistics;
+mod virtio;
 
 use std::cell::{Cell, RefCell};
 use std::error::Error;
@@ -38,6 +41,11 @@ pub(crate) struct Effort {
 }
 
 impl Effort {
+    /// Whether it is all that is needed for figures that are kept.
+    pub(crate) fn is_full(self) -> bool {
+        self.divisor == 1
+    }
+
     /// Repetitions in one measurement of which `full` would be done.
     pub(crate) fn count(self, full: usize) -> usize {
         (full / self.divisor).max(1)
@@ -82,6 +90,7 @@ impl Room {
 }
 
 struct Arguments {
+    guests: bool,
     record: bool,
     effort: Effort,
     filter: String,
@@ -89,40 +98,53 @@ struct Arguments {
 
 fn arguments() -> Outcome<Arguments> {
     let full = Effort { pairs: 15, divisor: 1 };
-    let mut parsed = Arguments { record: false, effort: full, filter: String::new() };
+    let mut parsed = Arguments { guests: false, record: false, effort: full, filter: String::new() };
     for argument in std::env::args().skip(1) {
         match argument.as_str() {
             // Cargo says it to every bench.
             "--bench" => {}
+            "--guests" => parsed.guests = true,
             "--record" => parsed.record = true,
             "--quick" => parsed.effort = Effort { pairs: statistics::MIN_PAIRS, divisor: 10 },
             other if other.starts_with('-') => {
-                return Err(format!("unknown option '{other}': --record, --quick, or a part of a group's name").into());
+                return Err(format!(
+                    "unknown option '{other}': --guests, --record, --quick, or a part of a group's name"
+                )
+                .into());
             }
             other => parsed.filter = other.into(),
         }
+    }
+    if parsed.guests {
+        parsed.effort.pairs = parsed.effort.pairs.min(guest::PAIRS);
     }
     Ok(parsed)
 }
 
 type Group = fn(&Room) -> Outcome<Vec<Row>>;
 
-/// The groups of rows; a FILTER chooses among them.
-const GROUPS: [(&str, Group); 5] = [
+/// The groups of rows that need no guest; a FILTER chooses among them.
+const GROUPS: [(&str, Group); 6] = [
     ("memory", memory::idle),
     ("reads", |room| room.each_layout(bar::reads)),
     ("writes", |room| room.each_layout(bar::writes)),
     ("interrupts", |room| room.each_layout(bar::interrupts)),
     ("frames", frames::small),
+    ("lookups", lookups::many),
 ];
 
+/// Those that do.
+const GUEST_GROUPS: [(&str, Group); 2] = [("ports", guest::ports), ("start", guest::start)];
+
 fn measure(arguments: &Arguments) -> Outcome<bool> {
-    let chosen: Vec<_> = GROUPS.iter().filter(|(name, _)| name.contains(&arguments.filter)).collect();
+    let (groups, part): (&[_], _) =
+        if arguments.guests { (&GUEST_GROUPS, report::GUESTS) } else { (&GROUPS, report::HERE) };
+    let chosen: Vec<_> = groups.iter().filter(|(name, _)| name.contains(&arguments.filter)).collect();
     if chosen.is_empty() {
-        let names = GROUPS.map(|(name, _)| name).join(", ");
+        let names = groups.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ");
         return Err(format!("no group is called '{}': there are {names}", arguments.filter).into());
     }
-    if arguments.record && chosen.len() < GROUPS.len() {
+    if arguments.record && chosen.len() < groups.len() {
         return Err("--record writes the whole table: leave the filter out".into());
     }
     let load = host::load();
@@ -139,7 +161,7 @@ fn measure(arguments: &Arguments) -> Outcome<bool> {
     let figures = format!("{}\n\n{}", host::describe(load, arguments.effort.pairs), report::table(&rows));
     println!("{figures}");
     if arguments.record {
-        report::record(&PathBuf::from(FILE), &figures)?;
+        report::record(&PathBuf::from(FILE), part, &figures)?;
     }
     let broken: Vec<_> = rows.iter().filter(|row| row.broken()).map(Row::name).collect();
     if !broken.is_empty() {
@@ -150,6 +172,9 @@ fn measure(arguments: &Arguments) -> Outcome<bool> {
 
 fn run() -> Outcome<bool> {
     let mut words = std::env::args_os().skip(1);
+    if std::env::args_os().nth(1).is_some_and(|word| word == guest::PLAIN_GUEST) {
+        return guest::plain_guest().map(|()| true);
+    }
     if words.next().is_some_and(|word| word == echo::ARGUMENT) {
         let socket = words.next().ok_or("the echo server needs a socket")?;
         return echo::serve(Path::new(&socket)).map(|()| true);

@@ -5,7 +5,6 @@ use std::time::Duration;
 use mlx5emu_driver::{Config, Driver, NetConfig};
 
 use crate::card::Card;
-use crate::machine::Machine;
 use crate::report::Row;
 use crate::statistics::Budget;
 use crate::{Outcome, Room};
@@ -27,7 +26,7 @@ pub(crate) fn idle(room: &Room) -> Outcome<Vec<Row>> {
     let started = measure()?;
     let mut drivers = Vec::new();
     for n in 0..FUNCTIONS {
-        let mut driver = Driver::probe(Machine::boot(&card.socket(n))?, Config::default())?;
+        let mut driver = Driver::probe(card.machine(n)?, Config::default())?;
         driver.open(NetConfig::default())?;
         drivers.push(driver);
     }

@@ -5,9 +5,21 @@ use std::path::Path;
 use crate::Outcome;
 use crate::statistics::{Budget, Pairs, Spread, median};
 
-/// Figures go between these lines of BENCHMARKS.md.
-const BEGIN: &str = "<!-- figures: written by scripts/bench --record -->";
-const END: &str = "<!-- end of figures -->";
+/// A part of BENCHMARKS.md that is written here: the lines before and after it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Part {
+    begin: &'static str,
+    end: &'static str,
+}
+
+/// Rows that need no guest.
+pub(crate) const HERE: Part =
+    Part { begin: "<!-- figures: written by scripts/bench --record -->", end: "<!-- end of figures -->" };
+/// Rows that are measured in guests.
+pub(crate) const GUESTS: Part = Part {
+    begin: "<!-- figures of guests: written by scripts/bench --guests --record -->",
+    end: "<!-- end of figures of guests -->",
+};
 
 /// One row of the table.
 #[derive(Debug, Clone)]
@@ -45,6 +57,12 @@ impl Row {
         })
     }
 
+    /// Names the baseline, where it is not the echo server.
+    pub(crate) fn against(mut self, baseline: &str) -> Self {
+        self.theirs += &format!(" ({baseline})");
+        self
+    }
+
     /// A figure that is compared with nothing.
     pub(crate) fn absolute(name: &str, unit: &str, value: f64, budget: Option<Budget>) -> Self {
         Self {
@@ -54,18 +72,6 @@ impl Row {
             spread: String::new(),
             budget,
             holds: budget.map(|b| b.holds_for(value)),
-        }
-    }
-
-    /// A rate that is compared with nothing yet.
-    pub(crate) fn rate(name: &str, unit: &str, rates: Spread) -> Self {
-        Self {
-            name: name.into(),
-            ours: format!("{} {unit}", number(rates.median)),
-            theirs: String::new(),
-            spread: spread(&rates),
-            budget: None,
-            holds: None,
         }
     }
 
@@ -87,7 +93,7 @@ fn spread(s: &Spread) -> String {
 /// The rows as a Markdown table.
 pub(crate) fn table(rows: &[Row]) -> String {
     let mut text = String::from(
-        "| what | mlx5emu | echo server | ratio: median (quartiles; extremes) | budget | verdict |\n\
+        "| what | mlx5emu | baseline | ratio: median (quartiles; extremes) | budget | verdict |\n\
          |---|---|---|---|---|---|\n",
     );
     for row in rows {
@@ -104,17 +110,17 @@ pub(crate) fn table(rows: &[Row]) -> String {
 }
 
 /// `text` with `figures` in place of those that it has.
-pub(crate) fn with_figures(text: &str, figures: &str) -> Outcome<String> {
-    let (before, rest) = text.split_once(BEGIN).ok_or_else(|| format!("there is no line '{BEGIN}'"))?;
-    let (_, after) = rest.split_once(END).ok_or_else(|| format!("there is no line '{END}'"))?;
-    Ok(format!("{before}{BEGIN}\n\n{}\n\n{END}{after}", figures.trim()))
+pub(crate) fn with_figures(text: &str, Part { begin, end }: Part, figures: &str) -> Outcome<String> {
+    let (before, rest) = text.split_once(begin).ok_or_else(|| format!("there is no line '{begin}'"))?;
+    let (_, after) = rest.split_once(end).ok_or_else(|| format!("there is no line '{end}'"))?;
+    Ok(format!("{before}{begin}\n\n{}\n\n{end}{after}", figures.trim()))
 }
 
 /// Writes the figures into `file`.
-pub(crate) fn record(file: &Path, figures: &str) -> Outcome<()> {
+pub(crate) fn record(file: &Path, part: Part, figures: &str) -> Outcome<()> {
     let named = |e: String| format!("cannot record in {}: {e}", file.display());
     let text = std::fs::read_to_string(file).map_err(|e| named(e.to_string()))?;
-    let text = with_figures(&text, figures).map_err(|e| named(e.to_string()))?;
+    let text = with_figures(&text, part, figures).map_err(|e| named(e.to_string()))?;
     // As a whole or not at all.
     let new = file.with_extension("md.new");
     std::fs::write(&new, text).and_then(|()| std::fs::rename(&new, file)).map_err(|e| named(e.to_string()))?;

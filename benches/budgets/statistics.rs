@@ -39,6 +39,8 @@ impl Spread {
 pub(crate) enum Budget {
     /// This much at most.
     AtMost(f64),
+    /// This much at least.
+    AtLeast(f64),
 }
 
 impl Budget {
@@ -46,6 +48,7 @@ impl Budget {
     pub(crate) fn holds_for_ratios(self, ratios: &Spread) -> bool {
         match self {
             Self::AtMost(limit) => ratios.upper <= limit * TOLERANCE,
+            Self::AtLeast(limit) => ratios.lower >= limit / TOLERANCE,
         }
     }
 
@@ -53,6 +56,7 @@ impl Budget {
     pub(crate) fn holds_for(self, figure: f64) -> bool {
         match self {
             Self::AtMost(limit) => figure <= limit,
+            Self::AtLeast(limit) => figure >= limit,
         }
     }
 }
@@ -61,6 +65,7 @@ impl fmt::Display for Budget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::AtMost(limit) => write!(f, "≤ {limit}"),
+            Self::AtLeast(limit) => write!(f, "≥ {limit}"),
         }
     }
 }

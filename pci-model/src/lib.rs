@@ -48,6 +48,7 @@ pub mod dma;
 mod generation;
 pub mod msix;
 pub mod testing;
+pub mod vpd;
 
 pub use config::{Bar, ConfigBuilder, ConfigSpace, Effects, Identity, ResetKind};
 pub use dma::{Attrs, DmaError, DmaSpace, ProcessingHint, Tph};

@@ -29,6 +29,9 @@ pub(crate) const STABLE: Suites = Suites { name: "stable", suites: &["trixie", "
 /// Where the guest's userland comes from: the stable release's is too old for devlink, rdma and libibverbs.
 pub(crate) const TESTING: Suites = Suites { name: "testing", suites: &["testing"] };
 
+/// Where kernels are before they are released, or before stable has them.
+pub(crate) const EXPERIMENTAL: Suites = Suites { name: "experimental", suites: &["unstable", "experimental"] };
+
 const KEYRINGS: [&str; 2] =
     ["/usr/share/keyrings/debian-archive-keyring.gpg", "/usr/share/keyrings/debian-archive-keyring.pgp"];
 

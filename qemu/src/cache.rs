@@ -5,6 +5,7 @@
 //! alias/NAME@KEY  one line: which directory of parts/ serves NAME now; KEY is a hash of how parts of that name are made
 //! parts/NAME-KEY  a finished part; KEY is a hash of what it was made from
 //! apt/            private package lists and downloads
+//! kernels/NAME/   the folders, log and record of kernels that are built here
 //! tmp/            what is being made; swept when nobody holds the lock
 //! ```
 //! A part is built in `tmp/` and renamed into `parts/`: it is there whole or not at all.
@@ -12,6 +13,7 @@
 use std::fs::{self, File};
 use std::hash::Hasher;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rustix::fs::FlockOperation;
 
@@ -122,6 +124,25 @@ impl Cache {
         }
     }
 
+    /// Every alias that names a part.
+    pub(crate) fn aliases(&self) -> Vec<String> {
+        let entries = fs::read_dir(self.root.join("alias")).into_iter().flatten().flatten();
+        let mut names: Vec<String> = entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+        names.sort();
+        names
+    }
+
+    /// Forgets `alias`, and removes its part unless another alias names it; whether it was there.
+    pub(crate) fn forget(&self, _lock: &CacheLock, alias: &str) -> Result<bool, SetupError> {
+        let path = self.root.join("alias").join(alias);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(false),
+            result => result.at("removing", &path)?,
+        }
+        self.sweep(alias);
+        Ok(true)
+    }
+
     /// Lets `alias` name the finished part `part`.
     pub(crate) fn set_alias(&self, _lock: &CacheLock, alias: &str, part: &str) -> Result<(), SetupError> {
         let dir = self.dir("alias")?;
@@ -150,6 +171,30 @@ fn enough_space(part: &str, dir: &Path, needed_mib: u64, free_mib: u64) -> Resul
         return Ok(());
     }
     Err(SetupError::DiskSpace { part: part.to_owned(), dir: dir.to_owned(), needed_mib, free_mib })
+}
+
+const TRIES: usize = 20;
+const BETWEEN_TRIES: Duration = Duration::from_millis(25);
+
+/// Waits for a lock on a file of its own; it is released when dropped.
+pub(crate) fn lock_file(path: &Path) -> Result<File, SetupError> {
+    let file = File::options().create(true).append(true).open(path).at("opening", path)?;
+    rustix::fs::flock(&file, FlockOperation::LockExclusive).map_err(Into::into).at("locking", path)?;
+    Ok(file)
+}
+
+/// The lock on a file, or `None` when somebody else has it.
+pub(crate) fn try_lock_file(path: &Path) -> Result<Option<File>, SetupError> {
+    let file = File::options().create(true).append(true).open(path).at("opening", path)?;
+    // A program that is just being started has a copy of everything open, and so of a lock that was released, for a moment.
+    for _ in 0..TRIES {
+        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Ok(Some(file)),
+            Err(rustix::io::Errno::WOULDBLOCK) => std::thread::sleep(BETWEEN_TRIES),
+            Err(error) => return Err(error.into()).at("locking", path),
+        }
+    }
+    Ok(None)
 }
 
 /// A short name for content: equal input, equal name, on every machine and version. Not against an adversary.
@@ -236,6 +281,31 @@ mod tests {
         let new = publish("userland-2", "userland@2");
         assert!(other.exists() && new.exists() && !old.exists());
         assert_eq!((cache.part("userland@1"), cache.part("userland@2")), (None, Some(new)));
+    }
+
+    #[test]
+    fn what_is_forgotten_goes_and_the_rest_stays() {
+        let root = tempfile::tempdir().unwrap();
+        let cache = Cache::at(root.path().to_owned());
+        let lock = cache.lock(&mut Quiet).unwrap();
+        let publish = |part: &str, alias: &str| {
+            let built = cache.scratch(&lock, part).unwrap();
+            cache.publish(&lock, &built, part, alias).unwrap()
+        };
+        let (one, two) = (publish("built-a-1", "built-a@"), publish("built-b-1", "built-b@"));
+        assert_eq!(cache.aliases(), ["built-a@", "built-b@"]);
+        assert!(cache.forget(&lock, "built-a@").unwrap() && !one.exists() && two.exists());
+        assert!(!cache.forget(&lock, "built-a@").unwrap());
+    }
+
+    #[test]
+    fn a_lock_is_had_by_one() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("lock");
+        let held = try_lock_file(&path).unwrap();
+        assert!(held.is_some() && try_lock_file(&path).unwrap().is_none());
+        drop(held);
+        assert!(try_lock_file(&path).unwrap().is_some());
     }
 
     #[test]

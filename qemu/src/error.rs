@@ -34,6 +34,14 @@ pub enum SetupError {
         /// More advice, starting with a separator, or nothing.
         hint: String,
     },
+    /// Packages of the host are missing.
+    #[error("these packages are missing: {packages}{hint}", packages = packages.join(" "))]
+    MissingPackages {
+        /// Their names in Debian.
+        packages: Vec<String>,
+        /// More advice, starting with a separator, or nothing.
+        hint: String,
+    },
     /// No package source is configured that could serve Debian packages.
     #[error(
         "no Debian mirror in this machine's apt configuration: set MLX5EMU_MIRROR to the URL of one (the directory that holds `dists/` and `pool/`)"

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use crate::error::SetupError;
+use crate::progress::Progress;
 
 /// Runs a program to its end and returns its standard output. `doing` is what the user is told when it fails.
 pub(crate) fn run(doing: &str, command: &mut Command) -> Result<String, SetupError> {
@@ -65,6 +66,76 @@ pub(crate) fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
+/// A program or file of the host, and the Debian package that has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Requirement {
+    /// A program's name, or a file's path.
+    what: &'static str,
+    package: &'static str,
+}
+
+impl Requirement {
+    pub(crate) const fn program(name: &'static str, package: &'static str) -> Self {
+        Self { what: name, package }
+    }
+
+    pub(crate) const fn file(path: &'static str, package: &'static str) -> Self {
+        Self { what: path, package }
+    }
+
+    fn is_met(&self) -> bool {
+        if self.what.starts_with('/') { Path::new(self.what).exists() } else { find_in_path(self.what).is_some() }
+    }
+}
+
+/// Installs the packages of what is missing, when this process may; else they are named.
+pub(crate) fn require(all: &[Requirement], progress: &mut dyn Progress) -> Result<(), SetupError> {
+    let unmet = |all: &[Requirement]| {
+        let mut packages: Vec<String> =
+            all.iter().filter(|one| !one.is_met()).map(|one| one.package.to_owned()).collect();
+        packages.dedup();
+        packages
+    };
+    let packages = unmet(all);
+    if packages.is_empty() {
+        return Ok(());
+    }
+    let names = packages.join(" ");
+    let missing = |packages: &[String], hint: String| SetupError::MissingPackages { packages: packages.to_vec(), hint };
+    if find_in_path("apt-get").is_none() {
+        return Err(missing(
+            &packages,
+            " (this is not a Debian-like system: use its own packages of these programs)".into(),
+        ));
+    }
+    if !is_root() {
+        return Err(missing(&packages, format!(" (`sudo apt-get install {names}`), or run this once as root")));
+    }
+    progress.step(&format!("installing {names}"));
+    let names: Vec<&str> = packages.iter().map(String::as_str).collect();
+    install(&names).map_err(|error| missing(&packages, format!("; apt-get could not install them ({error})")))?;
+    match unmet(all) {
+        still if still.is_empty() => Ok(()),
+        still => Err(missing(&still, ", although apt-get says that they are installed".into())),
+    }
+}
+
+/// Installs Debian packages on the host.
+fn install(packages: &[&str]) -> Result<(), SetupError> {
+    let install = || {
+        let mut command = Command::new("apt-get");
+        command.args(["install", "-y", "-q", "--no-install-recommends"]).args(packages);
+        command.env("DEBIAN_FRONTEND", "noninteractive");
+        run("installing packages", &mut command)
+    };
+    if install().is_ok() {
+        return Ok(());
+    }
+    // Fresh images come without package lists.
+    run("updating the package lists", Command::new("apt-get").args(["update", "-q"]))?;
+    install().map(drop)
+}
+
 /// Installs a Debian package on the host. Only root can; anyone else is told its name.
 pub(crate) fn install_package(program: &str, package: &str) -> Result<(), SetupError> {
     let missing =
@@ -75,18 +146,7 @@ pub(crate) fn install_package(program: &str, package: &str) -> Result<(), SetupE
     if !is_root() {
         return Err(missing(format!(" (`sudo apt-get install {package}`), or run this once as root")));
     }
-    let install = || {
-        let mut command = Command::new("apt-get");
-        command.args(["install", "-y", "-q", "--no-install-recommends", package]);
-        command.env("DEBIAN_FRONTEND", "noninteractive");
-        run("installing a package", &mut command)
-    };
-    if install().is_ok() {
-        return Ok(());
-    }
-    // Fresh images come without package lists.
-    run("updating the package lists", Command::new("apt-get").args(["update", "-q"]))?;
-    install().map(drop).map_err(|error| missing(format!("; apt-get could not ({error})")))
+    install(&[package]).map_err(|error| missing(format!("; apt-get could not ({error})")))
 }
 
 #[cfg(test)]

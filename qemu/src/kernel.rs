@@ -90,6 +90,9 @@ pub enum KernelError {
         /// The names that exist, as a clause that starts with a separator.
         known: String,
     },
+    /// A source, which has to be built.
+    #[error("{0} is a source: build it (`mlx5emu kernel build --source {0} --name NAME`) and give its NAME")]
+    Source(String),
     /// A SPEC that means nothing.
     #[error(
         "`{0}` is not a kernel: give a path, `debian`, `debian:LINE` such as debian:7.2, or the name of a built kernel"
@@ -103,6 +106,9 @@ impl FromStr for Spec {
     fn from_str(text: &str) -> Result<Self, KernelError> {
         if text.contains('/') || text.starts_with('.') {
             return Ok(Self::Path(PathBuf::from(text)));
+        }
+        if text.starts_with("debian-source") {
+            return Err(KernelError::Source(text.to_owned()));
         }
         if text == "debian" {
             return Ok(Self::Debian(None));
@@ -173,7 +179,8 @@ const NEEDED: &[&str] = &[
     "VIRTIO_CONSOLE",
 ];
 
-fn missing_options(config: &str) -> Option<String> {
+/// What of them a configuration lacks, joined with commas.
+pub(crate) fn missing_options(config: &str) -> Option<String> {
     let is_set = |option: &&&str| {
         config.lines().any(|line| {
             let value = line.strip_prefix("CONFIG_").and_then(|rest| rest.strip_prefix(**option));
@@ -239,6 +246,9 @@ mod tests {
         assert_eq!(parse("debian").unwrap(), Spec::Debian(None));
         assert_eq!(parse("debian:7.2").unwrap(), Spec::Debian(Some("7.2".into())));
         assert_eq!(parse("fix-1").unwrap(), Spec::Named("fix-1".into()));
+        assert!(
+            parse("debian-source:7.2").unwrap_err().to_string().contains("kernel build --source debian-source:7.2")
+        );
         for bad in ["", "debian:", "debian:seven", "debian:7", "-x", "a b"] {
             assert!(matches!(parse(bad), Err(KernelError::BadSpec(_))), "{bad}");
         }

@@ -3,6 +3,7 @@
 //!
 //! * [`setup`] finds or provisions QEMU, the guest's userland and kernels;
 //! * [`kernel`] says what a kernel SPEC means;
+//! * [`build`] builds kernels;
 //! * [`boot`] runs a guest and says how it ended;
 //! * [`newc`] writes initramfs archives.
 //!
@@ -11,6 +12,7 @@
 
 mod apt;
 pub mod boot;
+pub mod build;
 mod cache;
 mod error;
 mod host;

@@ -290,6 +290,17 @@ pub(crate) fn stage_build_tree(tree: &Path, release: &str, root: &Path) -> Resul
     Ok(modules.len())
 }
 
+/// Adds modules from outside the kernel's tree to a staged one.
+pub(crate) fn stage_own(modules: &[PathBuf], release: &str, root: &Path) -> Result<(), SetupError> {
+    let to = root.join("lib/modules").join(release).join("updates");
+    fs::create_dir_all(&to).at("creating", &to)?;
+    for module in modules {
+        let link = to.join(module.file_name().unwrap_or_default());
+        std::os::unix::fs::symlink(module, &link).at("linking", &link)?;
+    }
+    Ok(())
+}
+
 /// The modules of a build tree that have been built, relative to it.
 pub(crate) fn built_modules(tree: &Path) -> Vec<PathBuf> {
     let order = fs::read_to_string(tree.join("modules.order")).unwrap_or_default();

@@ -13,6 +13,10 @@ pub trait Progress: Send {
     fn step(&mut self, what: &str);
     /// How far the step is: `done` of `total` bytes. `total` 0 means that the end is not known.
     fn amount(&mut self, done: u64, total: u64);
+    /// How far the step is, in things of the same kind: `done` of about `total`.
+    fn count(&mut self, done: u64, total: u64) {
+        let _ = (done, total);
+    }
     /// Something worth a line of its own, whatever the step.
     fn note(&mut self, text: &str);
     /// The last step has ended.
@@ -95,6 +99,17 @@ impl Progress for Bar {
         if bar.length() != Some(total) {
             // A template that does not parse is our slip; the spinner then stays, which loses nothing.
             if let Ok(style) = ProgressStyle::with_template("{msg} [{bar:30}] {bytes}/{total_bytes} {eta}") {
+                bar.set_style(style.progress_chars("=> "));
+            }
+            bar.set_length(total);
+        }
+        bar.set_position(done.min(total));
+    }
+
+    fn count(&mut self, done: u64, total: u64) {
+        let Some(bar) = &self.bar else { return };
+        if bar.length() != Some(total) {
+            if let Ok(style) = ProgressStyle::with_template("{msg} [{bar:30}] {pos}/{len} {eta}") {
                 bar.set_style(style.progress_chars("=> "));
             }
             bar.set_length(total);

@@ -30,6 +30,7 @@ pub(crate) const PACKAGES: &[&str] = &[
     "iproute2",
     "iputils-ping",
     "jq",
+    "kexec-tools",
     "kmod",
     "libgcc-s1",
     "libibverbs1",
@@ -44,6 +45,7 @@ pub(crate) const PACKAGES: &[&str] = &[
     "strace",
     "tcpdump",
     "util-linux",
+    "xdp-tools",
     "xz-utils",
 ];
 
@@ -98,6 +100,7 @@ const PROGRAMS: &[&str] = &[
     "ip",
     "iperf3",
     "jq",
+    "kexec",
     "kmod",
     "lspci",
     "mount",
@@ -112,6 +115,8 @@ const PROGRAMS: &[&str] = &[
     "strace",
     "tc",
     "tcpdump",
+    "xdp-bench",
+    "xdp-trafficgen",
     "xz",
 ];
 

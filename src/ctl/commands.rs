@@ -63,8 +63,9 @@ fn row(record: &CommandRecord) -> String {
         status = format!("{status} {:#x}", record.syndrome);
     }
     let value = |name: &str, v: u64| record.names.get(name).map_or_else(|| number(v), |called| clean(called));
-    let fields: Vec<String> =
+    let mut fields: Vec<String> =
         record.fields.iter().map(|(name, v)| format!("{}={}", clean(name), value(name, *v))).collect();
+    fields.extend(record.fault.as_ref().map(|rule| format!("[rule {}]", clean(rule))));
     let text = format!(
         "{:>8}  {:8}  {opcode:30}  {:>6}  {status:14}  {:>9}  {}",
         record.seq,
@@ -109,6 +110,7 @@ mod tests {
             status: 3,
             status_name: "BAD_PARAM_ERR".into(),
             syndrome: 0,
+            fault: Some("x".into()),
             queued_ns: 0,
             time_ns: 12_345,
         };
@@ -118,7 +120,7 @@ mod tests {
             let before: String = row.chars().take(at).collect();
             assert!(before.ends_with("  "), "{column}: {row}");
         }
-        assert!(row.ends_with("12.3 µs  table_type=NIC_TX pas=0x12345000"), "{row}");
+        assert!(row.ends_with("12.3 µs  table_type=NIC_TX pas=0x12345000 [rule x]"), "{row}");
         assert_eq!((time(25_000_000), time(20_000_000_000)), ("25.0 ms".into(), "20.0 s".into()));
     }
 

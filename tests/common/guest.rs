@@ -12,13 +12,20 @@ use mlx5emu_qemu::setup::{Needs, Setup};
 pub struct Guest {
     /// The words of a QEMU command line, without the card's.
     pub qemu: Vec<String>,
+    /// The kernel's file.
+    pub image: String,
 }
 
 impl Guest {
     /// A guest below `home` whose first process is the script `init`. Its serial console is standard output.
     pub fn new(home: &Path, init: &str) -> Guest {
+        Guest::with(home, "debian:7.2", init, &[])
+    }
+
+    /// The same with another kernel and further files. The initial file system is `home`/initrd.
+    pub fn with(home: &Path, kernel: &str, init: &str, files: &[(&str, &str)]) -> Guest {
         let setup = Setup::from_env().unwrap();
-        let installed = setup.ensure(&Needs::for_kernel("debian:7.2"), &mut progress::Quiet).unwrap();
+        let installed = setup.ensure(&Needs::for_kernel(kernel), &mut progress::Quiet).unwrap();
         let (qemu, userland, kernel) = (installed.qemu.unwrap(), installed.userland.unwrap(), &installed.kernels[0]);
         let initrd = home.join("initrd");
         let mut file = File::create(&initrd).unwrap();
@@ -27,6 +34,9 @@ impl Guest {
         }
         let mut own = Archive::new(file);
         own.file("init", 0o755, init.as_bytes()).unwrap();
+        for (name, text) in files {
+            own.file(name, 0o644, text.as_bytes()).unwrap();
+        }
         own.finish().unwrap();
 
         let text = |path: &PathBuf| path.to_str().unwrap().to_string();
@@ -36,6 +46,6 @@ impl Guest {
         let console = "console=ttyS0 quiet panic=-1 tsc=reliable no_timer_check";
         words.extend(["-serial", "stdio", "-append", console].map(str::to_string));
         words.extend(["-kernel".to_string(), text(&kernel.image), "-initrd".to_string(), text(&initrd)]);
-        Guest { qemu: words }
+        Guest { qemu: words, image: text(&kernel.image) }
     }
 }

@@ -1,7 +1,9 @@
 //! What the tests of the command share.
-#![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::panic)]
 
 pub mod guest;
+pub mod machine;
+pub mod session;
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -43,6 +45,17 @@ pub struct Serve {
 impl Serve {
     /// Starts the default card under `home`, with further arguments.
     pub fn start(home: &Path, args: &[&str]) -> Serve {
+        Serve::start_in(home, home.join("mlx5emu/card0"), args)
+    }
+
+    /// Starts the card that `toml` describes, called `name`, under `home`.
+    pub fn start_card(home: &Path, name: &str, toml: &str) -> Serve {
+        let file = home.join(format!("{name}.toml"));
+        std::fs::write(&file, format!("name = \"{name}\"\n{toml}")).unwrap();
+        Serve::start_in(home, home.join("mlx5emu").join(name), &[file.to_str().unwrap()])
+    }
+
+    fn start_in(home: &Path, dir: PathBuf, args: &[&str]) -> Serve {
         let ready = home.join("ready");
         let file = std::fs::File::create(&ready).unwrap();
         // Standard output is the descriptor whose number is known.
@@ -50,7 +63,7 @@ impl Serve {
         command.arg("serve").args(["--ready-fd", "1"]).args(args).stdout(file);
         let child = command.spawn().unwrap();
         eventually("ready", || std::fs::read_to_string(&ready).unwrap().contains("ready\n"));
-        Serve { child, dir: home.join("mlx5emu/card0") }
+        Serve { child, dir }
     }
 
     /// Ends it with `signal` and returns its exit code.

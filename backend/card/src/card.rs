@@ -5,11 +5,22 @@ use std::sync::Arc;
 use mlx5emu_pci_model::{DmaError, DmaSpace};
 use parking_lot::Mutex;
 
+use crate::capture::Taps;
 use crate::commands::record::Recorder;
+use crate::eswitch::PF_VPORT;
+use crate::eswitch::manager::vports_of;
+use crate::ethernet::Queue;
 use crate::ethernet::port::Port;
 use crate::ethernet::send::Burst;
-use crate::function::Function;
+use crate::faults::Faults;
+use crate::faults::packet::DelayedFrames;
 use crate::function::front::Front;
+use crate::function::gateway::{Gateway, Semaphores};
+use crate::function::pages::{PageManner, Pages};
+use crate::function::timeouts::Timeouts;
+use crate::function::{Function, State};
+use crate::notices::USUAL_TEMPERATURE;
+use crate::queues::eq::EqKind;
 
 /// Index of a function in its card.
 pub type FunctionIndex = usize;
@@ -23,6 +34,15 @@ pub struct PageCounts {
     pub init: u32,
     /// By a page request event, once the driver listens to them.
     pub event: u32,
+}
+
+/// How many pages of guest memory the firmware asks a PF's driver for, a VF.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct VfPageCounts {
+    /// When the PF enables the VF.
+    pub enable: u32,
+    /// When the VF's driver initializes it; they go back when it is torn down.
+    pub init: u32,
 }
 
 /// One port.
@@ -43,10 +63,21 @@ pub struct FunctionSetup {
     pub name: String,
     /// The port that it is on.
     pub port: usize,
-    /// Its VHCA id, unique in the card and not zero.
+    /// Its vport on the port's e-switch: 0 is the PF, n is VF n - 1. A PF stands before its VFs in the list.
+    pub vport: u16,
+    /// Its VHCA id. A card has each once and none is 0, unless a mistake of the firmware is to be seen.
     pub vhca_id: u16,
     /// Its MSI-X vectors.
     pub vectors: u16,
+    /// Length of its BAR0 in bytes: a multiple of 4 KiB, more than 16 of them and not more than 32 MiB.
+    pub bar0: u64,
+}
+
+impl FunctionSetup {
+    /// Whether it is a physical function.
+    pub fn is_pf(&self) -> bool {
+        self.vport == PF_VPORT
+    }
 }
 
 /// What a card is made of.
@@ -58,8 +89,16 @@ pub struct Personality {
     pub psid: String,
     /// System image GUID.
     pub system_image_guid: u64,
-    /// Firmware pages.
+    /// Firmware pages of a PF.
     pub pages: PageCounts,
+    /// Firmware pages of a VF.
+    pub vf_pages: VfPageCounts,
+    /// The seed of every decision that hardware leaves to chance.
+    pub seed: u64,
+    /// How the firmware manages its pages, beside their number.
+    pub page_manner: PageManner,
+    /// How long the driver is to wait; `None` leaves it its own time-outs.
+    pub timeouts: Option<Timeouts>,
     /// Key of the hashes that a guest could otherwise collide; constant under a stepper.
     pub hash_key: (u64, u64),
     /// The ports.
@@ -77,11 +116,13 @@ pub enum ResetKind {
     Software,
     /// Conventional reset, machine reset, or the client is gone: as after power-on.
     Conventional,
+    /// The PF ended this VF, by DISABLE_HCA or with a reset of its own.
+    Disabled,
 }
 
 /// What a reset took out of a function; the executor drops it when the gate is free again.
 #[must_use = "drop it outside the gate"]
-pub struct Garbage(#[allow(dead_code)] pub(crate) Box<dyn std::any::Any + Send>);
+pub struct Garbage(Vec<State>);
 
 /// Memory that only the client reaches by message: fetch it outside the gate, then call again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -103,6 +144,10 @@ pub struct Served {
     pub wake: Vec<FunctionIndex>,
 }
 
+/// Nanoseconds from the end of a burst in which the period of a CQ's moderation ends with it: to wait for less takes longer
+/// than it is, for a thread must be woken. Completions of one burst still share an event.
+const TIMER_GRAIN: u64 = 10_000;
+
 /// Doorbells of one kind that are looked at in one go.
 const DOORBELLS: usize = 256;
 
@@ -111,7 +156,16 @@ pub struct Card<M> {
     pub(crate) personality: Personality,
     pub(crate) functions: Vec<Function<M>>,
     pub(crate) ports: Vec<Port>,
+    /// Of the chip, in 1/8 degree Celsius.
+    pub(crate) temperature: u64,
+    /// Functions by port and vport.
+    pub(crate) vports: Vec<Vec<FunctionIndex>>,
     pub(crate) recorder: Recorder,
+    semaphores: Arc<Semaphores>,
+    pub(crate) taps: Arc<Taps>,
+    pub(crate) faults: Arc<Faults>,
+    /// Frames that fault rules make late.
+    pub(crate) delayed: DelayedFrames,
     /// Bursts to use again.
     bursts: Mutex<Vec<Burst>>,
 }
@@ -119,15 +173,30 @@ pub struct Card<M> {
 impl<M: DmaSpace + 'static> Card<M> {
     /// A card whose functions, in the order of `personality.functions`, see the spaces in `spaces`.
     pub fn new(personality: Personality, spaces: Vec<M>) -> Self {
-        let ports = personality.ports.iter().map(Port::new).collect();
+        let ports: Vec<Port> = personality.ports.iter().map(Port::new).collect();
+        let taps = Arc::new(Taps::default());
+        let faults = Arc::new(Faults::new(&personality));
+        let vports = vports_of(&personality);
         let functions = personality
             .functions
             .iter()
             .zip(spaces)
             .enumerate()
-            .map(|(index, (setup, space))| Function::new(index, setup, &personality, space))
+            .map(|(index, (setup, space))| Function::new(index, setup, &personality, space, &taps, &faults))
             .collect();
-        Self { personality, functions, ports, recorder: Recorder::default(), bursts: Mutex::default() }
+        Self {
+            personality,
+            functions,
+            ports,
+            temperature: USUAL_TEMPERATURE,
+            vports,
+            recorder: Recorder::default(),
+            taps,
+            faults,
+            delayed: DelayedFrames::default(),
+            semaphores: Arc::default(),
+            bursts: Mutex::default(),
+        }
     }
 
     /// Number of functions.
@@ -145,14 +214,25 @@ impl<M: DmaSpace + 'static> Card<M> {
         self.functions.get(f).map(|f| f.front.clone())
     }
 
+    /// A gateway to a function's registers, for the vendor-specific capability of its configuration space. VFs have none.
+    pub fn gateway(&self, f: FunctionIndex) -> Option<Gateway> {
+        let function = self.functions.get(f).filter(|function| function.is_pf())?;
+        Some(Gateway::new(f, Arc::clone(&function.front), Arc::clone(&self.semaphores)))
+    }
+
+    /// The function that has the semaphore for software resets.
+    pub fn sw_reset_owner(&self) -> Option<&str> {
+        self.semaphores.sw_reset_owner().map(|f| self.function_name(f))
+    }
+
     /// A function's space.
     pub fn space(&self, f: FunctionIndex) -> Option<&M> {
-        self.functions.get(f).map(|f| &f.space)
+        self.functions.get(f).map(|f| f.space.inner())
     }
 
     /// A function's space, to change its maps.
     pub fn space_mut(&mut self, f: FunctionIndex) -> Option<&mut M> {
-        self.functions.get_mut(f).map(|f| &mut f.space)
+        self.functions.get_mut(f).map(|f| f.space.inner_mut())
     }
 
     /// The commands that were executed.
@@ -168,21 +248,46 @@ impl<M: DmaSpace + 'static> Card<M> {
     /// Resets a function: everything it had is taken out, commands in flight are forgotten, its port goes down if no
     /// other function keeps it up. DMA that is in progress elsewhere ended before the gate was exclusive.
     pub fn reset(&mut self, f: FunctionIndex, kind: ResetKind, now: u64) -> Garbage {
-        let Some(old) = self.functions.get(f) else { return Garbage(Box::new(())) };
+        let Some(old) = self.functions.get(f) else { return Garbage(Vec::new()) };
         let (port, generation, front) = (old.port, old.generation + 1, old.front.clone());
-        let fresh = self.functions[f].fresh_state(&self.personality);
-        let garbage = std::mem::replace(&mut self.functions[f].state, fresh);
-        self.functions[f].page_totals.forgotten += u64::from(garbage.pages.held());
+        let fresh = self.fresh_state(f);
+        let mut garbage = vec![std::mem::replace(&mut self.functions[f].state, fresh)];
+        let pages = std::mem::replace(&mut garbage[0].pages, Pages::new(0));
         self.functions[f].generation = generation;
+        if let Some(p) = self.ports.get_mut(port) {
+            p.pause.forget_function(f);
+        }
         front.reset();
-        self.set_port_admin(port, false, now);
         log::info!("{}: reset ({kind:?})", self.function_name(f));
-        Garbage(Box::new(garbage))
+        let virtual_functions = self.virtual_functions(f).to_vec();
+        self.lost_everything(f, &pages, now);
+        for vf in virtual_functions {
+            // Without their PF there are no VFs.
+            let Garbage(more) = self.reset(vf, ResetKind::Disabled, now);
+            garbage.extend(more);
+        }
+        let alive = self.functions[f].is_pf() || self.admin(f).is_some_and(|admin| admin.enabled);
+        front.set_initializing(!alive);
+        Garbage(garbage)
     }
 
     /// Serves what `f`'s doorbells ask for: EQ and CQ doorbells, frames put aside, and one burst of one send queue
     /// (gate shared).
     pub fn serve(&self, f: FunctionIndex, now: u64) -> Result<Served, NeedsFetch> {
+        let served = self.serve_doorbells(f, now);
+        self.end_burst(now);
+        served
+    }
+
+    /// What waits to be compressed is written now, and events are sent that are due soon (gate shared).
+    fn end_burst(&self, now: u64) {
+        for function in &self.functions {
+            function.close_sessions(now);
+            function.run_cq_timers(now + TIMER_GRAIN);
+        }
+    }
+
+    fn serve_doorbells(&self, f: FunctionIndex, now: u64) -> Result<Served, NeedsFetch> {
         let mut served = Served::default();
         let Some(function) = self.functions.get(f) else { return Ok(served) };
         let front = &function.front;
@@ -196,27 +301,36 @@ impl<M: DmaSpace + 'static> Card<M> {
         numbers.drain(..).for_each(|n| function.eq_doorbell(n));
         front.cqs.pending.take(DOORBELLS, &mut numbers);
         numbers.drain(..).for_each(|n| function.cq_doorbell(n, now));
+        function.run_overdue(now).map_err(needs)?;
         function.retry_backlog(now).map_err(needs)?;
+        self.retry_held(function.port, now, &mut served.wake)?;
+        self.run_delayed_frames(f, now, &mut served.wake);
         self.bring_in(f, now, &mut served.wake);
         let mut turn = function.state.ethernet.turn.lock();
         if turn.is_empty() {
             front.sends.take(DOORBELLS, &mut numbers);
             turn.extend(numbers.drain(..));
         }
+        if !turn.is_empty() && (self.is_held_off(f) || self.is_paused(f, now)) {
+            // Whoever makes room or lets go has this function served again.
+            served.more = front.has_bells();
+            return Ok(served);
+        }
         let next = turn.pop_front();
         let others = !turn.is_empty();
         drop(turn);
-        if let Some(sqn) = next {
-            let mut burst = self.bursts.lock().pop().unwrap_or_default();
-            let result = self.send_burst(f, sqn, now, &mut burst, &mut served.wake);
-            self.bursts.lock().push(burst);
+        if let Some(number) = next {
+            let result = match function.state.ethernet.queues.find(number) {
+                Some(Queue::Receive(rq)) => function.flush_burst(number, rq, now),
+                _ => self.burst(f, number, now, &mut served.wake),
+            };
             match result {
                 Ok(false) => {}
                 Ok(true) => {
-                    front.sends.mark(sqn);
+                    front.sends.mark(number);
                 }
                 Err(error) => {
-                    front.sends.mark(sqn);
+                    front.sends.mark(number);
                     return Err(needs(error));
                 }
             }
@@ -225,27 +339,95 @@ impl<M: DmaSpace + 'static> Card<M> {
         Ok(served)
     }
 
+    fn burst(&self, f: FunctionIndex, sqn: u32, now: u64, wake: &mut Vec<FunctionIndex>) -> Result<bool, DmaError> {
+        let mut burst = self.bursts.lock().pop().unwrap_or_default();
+        let result = self.send_burst(f, sqn, now, &mut burst, wake);
+        self.bursts.lock().push(burst);
+        result
+    }
+
     /// Does what is due at `now` (gate shared).
     pub fn run_timers(&self, f: FunctionIndex, now: u64) {
         if let Some(function) = self.functions.get(f) {
+            function.run_waiting_events(now);
+            function.run_stalls(now);
+            function.run_merge_timers(now);
+            function.close_sessions(now);
             function.run_cq_timers(now);
         }
     }
 
-    /// When [`Card::run_timers`] or [`Card::resumable`] has something to do next.
+    /// When [`Card::run_timers`], [`Card::resumable`] or (by [`Card::flow_deadline`]) [`Card::serve`] has something to do
+    /// next.
     pub fn next_deadline(&self, f: FunctionIndex) -> Option<u64> {
+        [self.timer_deadline(f), self.flow_deadline(f)].into_iter().flatten().min()
+    }
+
+    /// When [`Card::run_timers`] or [`Card::resumable`] has something to do next.
+    pub fn timer_deadline(&self, f: FunctionIndex) -> Option<u64> {
         let function = self.functions.get(f)?;
         let timer = function.state.cq_timers.lock().first().map(|(at, _)| *at);
-        [timer, self.parked_deadline(f)].into_iter().flatten().min()
+        let merge = function.state.ethernet.merge_timers.lock().first().map(|(at, _)| *at);
+        let events = function.state.waiting_events.deadline();
+        let stalls = function.state.ethernet.stalls.deadline();
+        [timer, merge, events, stalls, self.parked_deadline(f)].into_iter().flatten().min()
     }
 
     /// Whether `f` has work that no doorbell announces: frames put aside, send queues whose turn comes.
     pub fn has_work(&self, f: FunctionIndex) -> bool {
-        self.functions.get(f).is_some_and(|f| {
-            f.front.has_work()
-                || !f.state.ethernet.backlog.lock().is_empty()
-                || !f.state.ethernet.turn.lock().is_empty()
+        self.functions.get(f).is_some_and(|function| {
+            let ethernet = &function.state.ethernet;
+            self.rung(f)
+                || function.front.first_slot().is_some()
+                || !ethernet.backlog.is_empty()
+                || !ethernet.overdue.lock().is_empty()
+                || (!ethernet.turn.lock().is_empty() && !self.was_paused(f))
         })
+    }
+
+    /// Whether doorbells of `f`'s queues are to be looked at: those of send queues not while its port is held off.
+    pub fn rung(&self, f: FunctionIndex) -> bool {
+        self.functions.get(f).is_some_and(|function| {
+            function.front.has_bells() || (!function.front.sends.is_empty() && !self.was_paused(f))
+        })
+    }
+
+    /// The firmware of a function fails with an assertion and waits for a reset, or only says that something is wrong
+    /// (`ctl inject health`).
+    pub fn inject_health(&mut self, f: FunctionIndex, synd: u8, report: bool) {
+        if let Some(function) = self.functions.get(f) {
+            if report { function.front.report(synd) } else { function.front.assert(synd) }
+        }
+    }
+
+    /// The health counter of a function stands still, or moves (`ctl inject heartbeat`).
+    pub fn inject_heartbeat(&mut self, f: FunctionIndex, on: bool) {
+        if let Some(function) = self.functions.get(f) {
+            function.front.set_heartbeat(on);
+        }
+    }
+
+    /// The next `count` interrupts of a function's EQs of this kind are lost (`ctl inject msi-loss`).
+    pub fn inject_msi_loss(&mut self, f: FunctionIndex, kind: EqKind, count: u32) {
+        if let Some(function) = self.functions.get_mut(f) {
+            *function.lose_interrupts[kind as usize].get_mut() = count;
+        }
+    }
+
+    /// A function's send queue executes nothing more until it is reset (`ctl inject stall`). False: it has no such queue.
+    pub fn inject_stall(&mut self, f: FunctionIndex, sqn: u32) -> bool {
+        let queue = self.functions.get_mut(f).and_then(|f| f.state.ethernet.queues.get_mut(sqn).ok());
+        let Some(Queue::Send(sq)) = queue else { return false };
+        sq.moving.get_mut().stalled = true;
+        true
+    }
+
+    /// The cable of a port is cut, or mended (`ctl inject link`). False: there is no such port.
+    pub fn inject_link(&mut self, port: usize, up: bool, now: u64) -> bool {
+        let Some(found) = self.ports.get_mut(port) else { return false };
+        found.cut = !up;
+        self.update_link(port, now);
+        true
     }
 
     /// The function fails for good, as firmware that asserts does: its health buffer tells, its counter stops, its

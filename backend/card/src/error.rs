@@ -29,8 +29,20 @@ pub struct Refusal {
 pub enum Wait {
     /// The time, in nanoseconds of the card's clock.
     Until(u64),
-    /// A hold on this opcode, until it is released.
-    Hold,
+    /// The release of the fault rule with this number.
+    Hold(u32),
+    /// Pages, from the PF: until this time at the latest.
+    Pages(u64),
+}
+
+impl Wait {
+    /// When it is over at the latest, if that is known.
+    pub fn deadline(self) -> Option<u64> {
+        match self {
+            Self::Until(at) | Self::Pages(at) => Some(at),
+            Self::Hold(_) => None,
+        }
+    }
 }
 
 /// The outcome of a handler.
@@ -77,6 +89,8 @@ syndromes! {
     BadCapability = 0x1008,
     /// The register is not known or not for this function.
     UnknownRegister = 0x1009,
+    /// A fault rule says that the command fails.
+    Injected = 0x10fe,
     /// The firmware's own mistake.
     Internal = 0x10ff,
     /// The firmware was not given the pages that it asked for.
@@ -85,6 +99,8 @@ syndromes! {
     BadPage = 0x2002,
     /// More pages than the firmware takes.
     TooManyPages = 0x2003,
+    /// The id in QUERY_PAGES or MANAGE_PAGES names no function in the mode that `icm_mng_function_id_mode` chose.
+    WrongPageId = 0x2004,
     /// The object named does not exist.
     NoSuchObject = 0x3001,
     /// The object is used by another one.

@@ -4,6 +4,8 @@ use mlx5emu_pci_model::DmaSpace;
 use serde_json::{Map, Value, json};
 
 use crate::card::Card;
+use crate::eswitch::l2::L2Entry;
+use crate::eswitch::{Eswitch, VportAdmin};
 use crate::ethernet::objects::Dispatch;
 use crate::ethernet::{Ethernet, Queue};
 use crate::function::Function;
@@ -23,12 +25,19 @@ impl<M: DmaSpace + 'static> Card<M> {
             .iter()
             .map(|p| {
                 let (tx, rx) = (p.counters.sent.read(), p.counters.received.read());
+                let (waiting, waiting_bytes) = p.pause.held();
+                let flow = &p.pause.counters;
+                let load = |n: &std::sync::atomic::AtomicU64| n.load(std::sync::atomic::Ordering::Relaxed);
                 json!({
                     "link": if p.link { "up" } else { "down" },
                     "admin": if p.admin_up { "up" } else { "down" },
                     "mtu": p.mtu,
                     "peer": p.peer,
                     "wire": p.uplink.as_ref().map(|uplink| uplink.inspect()),
+                    "pause": {
+                        "tx": p.pause.tx, "rx": p.pause.rx, "waiting": waiting, "waiting_bytes": waiting_bytes,
+                        "tx_frames": load(&flow.sent), "rx_frames": load(&flow.received), "dropped": load(&flow.dropped),
+                    },
                     "tx_packets": tx.0, "tx_bytes": tx.1, "rx_packets": rx.0, "rx_bytes": rx.1,
                 })
             })
@@ -38,6 +47,7 @@ impl<M: DmaSpace + 'static> Card<M> {
             "firmware": { "version": format!("{major}.{minor}.{sub:04}"), "psid": self.personality.psid },
             "functions": functions,
             "ports": ports,
+            "sw_reset_owner": self.sw_reset_owner(),
         })
     }
 
@@ -49,21 +59,11 @@ impl<M: DmaSpace + 'static> Card<M> {
             "issi": s.issi,
             "generation": f.generation,
             "port": f.port,
+            "vport_number": f.setup.vport,
             "vhca_id": f.setup.vhca_id,
             "mac": mac_text(s.vport.mac()),
             "driver": s.driver_version,
-            "pages": {
-                "held": s.pages.held(),
-                "given": f.page_totals.given,
-                "returned": f.page_totals.returned,
-                "forgotten": f.page_totals.forgotten,
-                "cannot_give": f.page_totals.cannot_give,
-                "counts": {
-                    "boot": self.personality.pages.boot,
-                    "init": self.personality.pages.init,
-                    "event": self.personality.pages.event,
-                },
-            },
+            "pages": self.inspect_pages(f),
             "objects": s.live_objects(),
             "left_at_teardown": f.left_at_teardown,
             "commands": {
@@ -74,7 +74,10 @@ impl<M: DmaSpace + 'static> Card<M> {
             "vport": {
                 "tx_packets": tx, "rx_packets": rx,
                 "dropped": s.vport.counters.dropped.load(std::sync::atomic::Ordering::Relaxed),
+                "link": if self.vport_link(f.index) { "up" } else { "down" },
+                "managed": self.admin(f.index).map(managed),
             },
+            "l2_table": l2_table(&s.eswitch),
             "eqs": eqs(&s.queues),
             "cqs": cqs(&s.queues),
             "queues": queues(&s.ethernet),
@@ -86,6 +89,25 @@ impl<M: DmaSpace + 'static> Card<M> {
     }
 }
 
+/// What a PF says of a vport.
+fn managed(admin: &VportAdmin) -> Value {
+    json!({
+        "enabled": admin.enabled,
+        "link": format!("{:?}", admin.state).to_lowercase(),
+        "mac": admin.mac.map(mac_text),
+        "told_of_changes": { "unicast": admin.armed.unicast, "multicast": admin.armed.multicast,
+                             "promisc": admin.armed.promisc },
+    })
+}
+
+fn l2_table(eswitch: &Eswitch) -> Value {
+    let entry = |(index, entry): (&u32, &L2Entry)| {
+        let mac: Vec<String> = entry.mac.iter().skip(2).map(|b| format!("{b:02x}")).collect();
+        (index.to_string(), json!({ "mac": mac.join(":"), "vlan": entry.vlan }))
+    };
+    eswitch.l2.iter().map(entry).collect::<Map<_, _>>().into()
+}
+
 fn eqs(queues: &Queues) -> Value {
     queues
         .eqs
@@ -95,7 +117,7 @@ fn eqs(queues: &Queues) -> Value {
             let entry = json!({
                 "size": 1u64 << eq.log_size, "vector": eq.vector, "producer": state.producer,
                 "consumer": state.consumer, "armed": state.armed, "interrupts": state.interrupts,
-                "overruns": state.overruns,
+                "overruns": state.overruns, "lost_interrupts": state.lost_interrupts,
             });
             (n.to_string(), entry)
         })
@@ -113,6 +135,7 @@ fn cqs(queues: &Queues) -> Value {
                 "size": 1u64 << cq.log_size, "eqn": cq.eqn, "producer": state.producer, "consumer": state.consumer,
                 "armed": state.armed, "events": state.events, "failed": state.failed.map(|why| why.to_string()), "users": users,
                 "period_us": cq.period, "max_count": cq.max_count,
+                "compressed": { "sessions": state.compressed.0, "completions": state.compressed.1 },
             });
             (n.to_string(), entry)
         })
@@ -126,7 +149,7 @@ fn queues(ethernet: &Ethernet) -> Value {
             let m = sq.moving.lock();
             json!({
                 "type": "SQ", "state": format!("{:?}", m.state).to_uppercase(), "size": 1u64 << sq.log_size,
-                "cqn": sq.cqn, "head": m.head, "executed": m.executed,
+                "cqn": sq.cqn, "head": m.head, "executed": m.executed, "stalled": m.stalled,
             })
         }
         Queue::Receive(rq) => {

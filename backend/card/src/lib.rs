@@ -20,21 +20,27 @@
 //! shared; methods that take `&mut self` change or take away something and run with it exclusive. Inside, only leaf locks
 //! are taken, in the order send queue, receive queue, CQ, EQ, never two of a kind.
 
+pub mod capture;
 pub mod card;
 pub mod commands;
 pub mod error;
 pub mod eswitch;
 pub mod ethernet;
+pub mod faults;
 pub mod function;
 pub mod inspect;
 pub mod limiter;
 pub mod memory;
+pub mod notices;
 pub mod queues;
 pub mod rdma;
 pub mod table;
 
 pub use card::{
     Card, FunctionIndex, FunctionSetup, Garbage, NeedsFetch, PageCounts, Personality, PortSetup, ResetKind, Served,
+    VfPageCounts,
 };
 pub use ethernet::uplink::Uplink;
 pub use function::front::Front;
+pub use function::pages::inject::{PageChange, PageTarget};
+pub use function::pages::{PageIds, PageManner};

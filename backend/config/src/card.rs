@@ -1,9 +1,12 @@
 //! The description of one card: what `CARD.toml` says, or the default card when there is none.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
+use crate::fault::FaultRule;
 use crate::function::FunctionName;
+use crate::timeouts::Timeouts;
 use crate::wire::Wire;
 
 /// Everything that describes one emulated card. Every value has been checked: a `Card` cannot be impossible.
@@ -18,12 +21,20 @@ pub struct Card {
     pub seed: u64,
     /// The ports, 1 to 8. Port `n` belongs to `pf<n>`.
     pub ports: Vec<Port>,
+    /// VFs of each PF, 0 to [`Card::MAX_VFS`].
+    pub vfs: u16,
     /// What the firmware says of itself.
     pub firmware: Firmware,
+    /// How long the driver is to wait for the firmware.
+    pub timeouts: Timeouts,
     /// Sizes of each function.
     pub limits: Limits,
+    /// VHCA ids that are not the ones that the functions would have.
+    pub vhca_ids: BTreeMap<FunctionName, u16>,
     /// Where the card's root port sits in the guest.
     pub anchor: PciAnchor,
+    /// Fault rules that are in force from the beginning.
+    pub faults: Vec<FaultRule>,
 }
 
 /// One network port.
@@ -46,6 +57,53 @@ pub struct Firmware {
     pub psid: String,
     /// How many pages it asks the driver for.
     pub pages: Pages,
+    /// How many pages it asks the driver of a PF for, for each VF.
+    pub vf_pages: VfPages,
+    /// By which ids the driver may name the functions that pages are for.
+    pub page_ids: PageIds,
+    /// Pages that one MANAGE_PAGES gives back at most; as many as are asked for if `None`.
+    pub take_at_most: Option<u32>,
+    /// A pattern in each page that is given, checked before the page goes back.
+    pub canaries: bool,
+    /// Mistakes of the firmware.
+    pub slips: Slips,
+}
+
+/// What the firmware offers as `icm_mng_function_id_mode` in `cmd_hca_cap`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PageIds {
+    /// Function ids: an older firmware.
+    FunctionId,
+    /// VHCA ids if the driver knows them.
+    #[default]
+    VhcaId,
+    /// A mistake: it offers VHCA ids, but setting the capability changes nothing.
+    VhcaIdIgnored,
+}
+
+impl PageIds {
+    /// Every value with its name in card files.
+    pub const ALL: [(&str, PageIds); 3] =
+        [("vhca_id", PageIds::VhcaId), ("func_id", PageIds::FunctionId), ("vhca_id_ignored", PageIds::VhcaIdIgnored)];
+}
+
+impl FromStr for PageIds {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        PageIds::ALL.iter().find(|(name, _)| *name == text).map(|(_, ids)| *ids).ok_or(())
+    }
+}
+
+/// Mistakes that a firmware could make, for drivers to be tried with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Slips {
+    /// The id that QUERY_PAGES answers with when a PF asks for its boot pages, and by which it may give them.
+    pub boot_id: Option<u16>,
+    /// The same for init pages.
+    pub init_id: Option<u16>,
+    /// MANAGE_PAGES gives one page back twice if there is room in its list.
+    pub take_twice: bool,
 }
 
 /// A firmware version `major.minor.subminor`, as `fw_rev` and `cmdif_rev_fw_sub` of the initialization segment hold it (16 bits
@@ -71,6 +129,18 @@ pub struct Pages {
     pub event: u32,
 }
 
+/// How many 4 KiB pages the firmware asks a PF's driver for, per VF: each 0 to [`Pages::MAX`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct VfPages {
+    /// When the PF enables the VF.
+    pub enable: u32,
+    /// When the VF's own driver initializes it; they go back when it is torn down.
+    pub init: u32,
+}
+
+/// The size of BAR0 of a VF: 512 UAR pages of 4 KiB.
+pub(crate) const VF_BAR0_BYTES: u64 = 2 << 20;
+
 /// The size of BAR0 of a PF: 8192 UAR pages of 4 KiB, as on real cards.
 pub const BAR0_BYTES: u64 = 32 << 20;
 
@@ -79,6 +149,8 @@ pub const BAR0_BYTES: u64 = 32 << 20;
 pub struct Limits {
     /// MSI-X vectors of a PF, 2 to 2048 (the size of the MSI-X table, PCIe 7.7.2).
     pub vectors: u16,
+    /// MSI-X vectors of a VF, 2 to 2048.
+    pub vf_vectors: u16,
 }
 
 /// Where the card's root port sits in the guest. Two cards in one guest need two different anchors.
@@ -88,9 +160,15 @@ pub struct PciAnchor {
     pub addr: u8,
     /// The root port's chassis number, 1 to 255. The port's id is `rp<chassis - 1>`.
     pub chassis: u8,
+    /// Where the machine has its ECAM (the memory through which configuration space is accessed): a multiple of 256 MiB.
+    /// QEMU's q35 has it at 0xb0000000 with SeaBIOS, at 0xe0000000 with OVMF.
+    pub ecam: u64,
 }
 
 impl Card {
+    /// The largest number of VFs of a PF.
+    pub const MAX_VFS: u16 = 16;
+
     /// The largest number of ports: a PF each, and a PCI slot has eight functions.
     pub const MAX_PORTS: usize = 8;
 
@@ -106,20 +184,38 @@ impl Card {
             name,
             seed: 0,
             ports,
+            vfs: 0,
             firmware: Firmware::default(),
+            timeouts: Timeouts::default(),
             limits: Limits::default(),
+            vhca_ids: BTreeMap::new(),
             anchor: PciAnchor::default(),
+            faults: Vec::new(),
         }
     }
 
-    /// Every PCI function of the card, in order.
+    /// Every PCI function of the card, in order: PFs, then the VFs of the first, of the second …
     pub fn functions(&self) -> Vec<FunctionName> {
-        (0..self.ports.len()).map(|n| FunctionName::Pf(n as u8)).collect()
+        let pfs = 0..self.ports.len() as u8;
+        let vfs = pfs.clone().flat_map(|pf| (0..self.vfs).map(move |vf| FunctionName::Vf { pf, vf }));
+        pfs.map(FunctionName::Pf).chain(vfs).collect()
     }
 
     /// The size of BAR0 of `function` in bytes.
-    pub fn bar0_bytes(&self, _function: FunctionName) -> u64 {
-        BAR0_BYTES
+    pub fn bar0_bytes(&self, function: FunctionName) -> u64 {
+        if matches!(function, FunctionName::Vf { .. }) { VF_BAR0_BYTES } else { BAR0_BYTES }
+    }
+
+    /// The VHCA id of `function`: counted from 1 in the order of [`Card::functions`], unless the card file has another. 0
+    /// stands for "no function" in some commands.
+    pub fn vhca_id(&self, function: FunctionName) -> u16 {
+        let counted = || self.functions().iter().position(|f| *f == function).map_or(0, |n| n as u16 + 1);
+        self.vhca_ids.get(&function).copied().unwrap_or_else(counted)
+    }
+
+    /// The MSI-X vectors of `function`.
+    pub fn vectors(&self, function: FunctionName) -> u16 {
+        if matches!(function, FunctionName::Vf { .. }) { self.limits.vf_vectors } else { self.limits.vectors }
     }
 }
 
@@ -141,6 +237,11 @@ impl Default for Firmware {
             version: FwVersion { major: 22, minor: 43, subminor: 1000 },
             psid: "EMU0000000001".to_string(),
             pages: Pages::default(),
+            vf_pages: VfPages::default(),
+            page_ids: PageIds::default(),
+            take_at_most: None,
+            canaries: true,
+            slips: Slips::default(),
         }
     }
 }
@@ -157,15 +258,21 @@ impl Default for Pages {
     }
 }
 
+impl Default for VfPages {
+    fn default() -> Self {
+        VfPages { enable: 16, init: 48 }
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
-        Limits { vectors: 64 }
+        Limits { vectors: 64, vf_vectors: 12 }
     }
 }
 
 impl Default for PciAnchor {
     fn default() -> Self {
-        PciAnchor { addr: 4, chassis: 1 }
+        PciAnchor { addr: 4, chassis: 1, ecam: 0xb000_0000 }
     }
 }
 

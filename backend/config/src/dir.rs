@@ -12,6 +12,9 @@ use crate::function::FunctionName;
 /// The file name of the control socket.
 pub const CONTROL_SOCKET: &str = "control.sock";
 
+/// The file name of the socket that guests may be given (`serve --guest-control`).
+pub const GUEST_SOCKET: &str = "guest.sock";
+
 /// The environment variable that names the directory of a running card.
 pub const DIR_VARIABLE: &str = "MLX5EMU_DIR";
 
@@ -135,6 +138,14 @@ pub fn control_path(dir: &Path) -> Result<PathBuf, DirError> {
     checked(dir.join(CONTROL_SOCKET))
 }
 
+/// The path of the guests' control socket in `dir`.
+///
+/// # Errors
+/// [`DirError::TooLong`].
+pub fn guest_path(dir: &Path) -> Result<PathBuf, DirError> {
+    checked(dir.join(GUEST_SOCKET))
+}
+
 fn checked(path: PathBuf) -> Result<PathBuf, DirError> {
     if path.as_os_str().as_bytes().len() > MAX_SOCKET_PATH { Err(DirError::TooLong { path }) } else { Ok(path) }
 }
@@ -193,6 +204,14 @@ impl ClaimedDir {
     /// As [`free_socket`].
     pub fn control_socket(&self) -> Result<PathBuf, DirError> {
         free_socket(&control_path(&self.path)?)
+    }
+
+    /// Makes the name of the guests' control socket free to bind, and returns it.
+    ///
+    /// # Errors
+    /// As [`free_socket`].
+    pub fn guest_socket(&self) -> Result<PathBuf, DirError> {
+        free_socket(&guest_path(&self.path)?)
     }
 }
 

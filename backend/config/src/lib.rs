@@ -16,17 +16,22 @@
 mod card;
 pub mod control;
 pub mod dir;
+pub mod fault;
 mod function;
 mod parse;
 mod placement;
 mod qemu_args;
 mod size;
+mod timeouts;
 mod wire;
 
-pub use card::{BAR0_BYTES, Card, Firmware, FwVersion, Limits, MacAddr, Pages, PciAnchor, Port, Speed};
+pub use card::{
+    BAR0_BYTES, Card, Firmware, FwVersion, Limits, MacAddr, PageIds, Pages, PciAnchor, Port, Slips, Speed, VfPages,
+};
 pub use function::{FunctionName, FunctionNameError};
 pub use parse::CardError;
-pub use placement::{PlacedFunction, Placement, RootPort};
+pub use placement::{NoSuchFunction, PlacedFunction, Placement, RootPort};
 pub use qemu_args::{ArgsError, Format, device_args, qemu_args};
 pub use size::{MemSize, MemSizeError};
+pub use timeouts::Timeouts;
 pub use wire::{Role, Wire, WireError};

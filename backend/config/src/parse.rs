@@ -8,10 +8,15 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use crate::card::{Card, FwVersion, MacAddr, Pages, Speed, default_mac, neighbour};
+use crate::fault::{FaultRule, MAX_RULES};
+use crate::function::FunctionName;
+use crate::timeouts::Timeouts;
 use crate::wire::{Wire, WireError};
 
 /// The longest card file that is read, in bytes.
 const MAX_FILE: u64 = 1 << 20;
+/// An ECAM for 256 buses lies at a multiple of its size.
+const ECAM_ALIGNMENT: u64 = 256 << 20;
 
 /// What is wrong with a card file: one sentence each.
 #[derive(Debug, thiserror::Error)]
@@ -128,8 +133,11 @@ fn card(top: &Table<'_>) -> Result<Card, CardError> {
         "speed",
         "wires",
         "firmware",
+        "timeouts",
         "limits",
+        "vhca_ids",
         "placement",
+        "faults",
     ])?;
     let ports = top.number("ports", 1..=Card::MAX_PORTS as u64)?.unwrap_or(2);
     let mut card = Card::with_ports(ports as usize);
@@ -144,7 +152,8 @@ fn card(top: &Table<'_>) -> Result<Card, CardError> {
     {
         return Err(v.wrong(format!("a card has one PF per port, here {ports}; leave the key out")));
     }
-    for (key, what) in [("vfs", "VFs"), ("sfs", "SFs"), ("endpoints", "endpoints")] {
+    card.vfs = top.number("vfs", 0..=u64::from(Card::MAX_VFS))?.unwrap_or(card.vfs.into()) as u16;
+    for (key, what) in [("sfs", "SFs"), ("endpoints", "endpoints")] {
         if let Some(v) = top.get(key)
             && v.number(0..=u64::from(u16::MAX))? != 0
         {
@@ -162,14 +171,30 @@ fn card(top: &Table<'_>) -> Result<Card, CardError> {
     if let Some(v) = top.get("firmware") {
         firmware(&v.table()?, &mut card)?;
     }
+    if let Some(v) = top.get("timeouts") {
+        timeouts(&v.table()?, &mut card)?;
+    }
     if let Some(v) = top.get("limits") {
         limits(&v.table()?, &mut card)?;
     }
+    if let Some(v) = top.get("faults") {
+        card.faults = faults(&v)?;
+    }
+    if let Some(v) = top.get("vhca_ids") {
+        vhca_ids(&v.table()?, &mut card)?;
+    }
     if let Some(v) = top.get("placement") {
         let table = v.table()?;
-        table.only(&["addr", "chassis"])?;
+        table.only(&["addr", "chassis", "ecam"])?;
         card.anchor.addr = table.number("addr", 1..=30)?.unwrap_or(card.anchor.addr.into()) as u8;
         card.anchor.chassis = table.number("chassis", 1..=255)?.unwrap_or(card.anchor.chassis.into()) as u8;
+        if let Some(v) = table.get("ecam") {
+            let ecam = v.number(0..=u64::from(u32::MAX))?;
+            if ecam % ECAM_ALIGNMENT != 0 || ecam == 0 {
+                return Err(v.wrong("a multiple of 0x10000000 (256 MiB) below 4 GiB, for example 0xb0000000"));
+            }
+            card.anchor.ecam = ecam;
+        }
     }
     Ok(card)
 }
@@ -249,7 +274,16 @@ fn one_wire(v: &Value<'_>, n: usize, names: &[String]) -> Result<Wire, CardError
 }
 
 fn firmware(table: &Table<'_>, card: &mut Card) -> Result<(), CardError> {
-    table.only(&["version", "psid", "pages"])?;
+    table.only(&[
+        "version",
+        "psid",
+        "pages",
+        "vf_pages",
+        "icm_mng_function_id_mode",
+        "take_at_most",
+        "canaries",
+        "slips",
+    ])?;
     let firmware = &mut card.firmware;
     if let Some(v) = table.get("version") {
         firmware.version =
@@ -267,15 +301,71 @@ fn firmware(table: &Table<'_>, card: &mut Card) -> Result<(), CardError> {
             *count = table.number(key, 0..=u64::from(Pages::MAX))?.map_or(*count, |n| n as u32);
         }
     }
+    if let Some(v) = table.get("vf_pages") {
+        let table = v.table()?;
+        table.only(&["enable", "init"])?;
+        let pages = &mut firmware.vf_pages;
+        for (key, count) in [("enable", &mut pages.enable), ("init", &mut pages.init)] {
+            *count = table.number(key, 0..=u64::from(Pages::MAX))?.map_or(*count, |n| n as u32);
+        }
+    }
+    if let Some(v) = table.get("icm_mng_function_id_mode") {
+        firmware.page_ids = v.parsed("\"vhca_id\", \"func_id\", or \"vhca_id_ignored\", a firmware's mistake")?;
+    }
+    firmware.take_at_most = table.number("take_at_most", 0..=u64::from(u32::MAX))?.map(|n| n as u32);
+    if let Some(v) = table.get("canaries") {
+        firmware.canaries = v.truth()?;
+    }
+    if let Some(v) = table.get("slips") {
+        let table = v.table()?;
+        table.only(&["boot_id", "init_id", "take_twice"])?;
+        if let Some(v) = table.get("take_twice") {
+            firmware.slips.take_twice = v.truth()?;
+        }
+        let id = |key| Ok(table.number(key, 0..=u64::from(u16::MAX))?.map(|n| n as u16));
+        (firmware.slips.boot_id, firmware.slips.init_id) = (id("boot_id")?, id("init_id")?);
+    }
+    Ok(())
+}
+
+/// `[vhca_ids]`: `pf0 = 0` gives a function another VHCA id than the one that it would have. Two may have the same.
+fn vhca_ids(table: &Table<'_>, card: &mut Card) -> Result<(), CardError> {
+    let functions = card.functions();
+    let names: Vec<String> = functions.iter().map(FunctionName::to_string).collect();
+    table.only(&names.iter().map(String::as_str).collect::<Vec<_>>())?;
+    for (function, name) in functions.into_iter().zip(&names) {
+        if let Some(id) = table.number(name, 0..=u64::from(u16::MAX))? {
+            card.vhca_ids.insert(function, id as u16);
+        }
+    }
+    Ok(())
+}
+
+fn timeouts(table: &Table<'_>, card: &mut Card) -> Result<(), CardError> {
+    let keys = card.timeouts.keys();
+    table.only(&keys.each_ref().map(|(key, _)| *key))?;
+    for (key, timeout) in keys {
+        *timeout = table.number(key, 1..=u64::from(Timeouts::MAX_MS))?.map(|ms| ms as u32);
+    }
     Ok(())
 }
 
 fn limits(table: &Table<'_>, card: &mut Card) -> Result<(), CardError> {
-    table.only(&["vectors"])?;
-    if let Some(n) = table.number("vectors", 2..=2048)? {
-        card.limits.vectors = n as u16;
+    table.only(&["vectors", "vf_vectors"])?;
+    let limits = &mut card.limits;
+    for (key, vectors) in [("vectors", &mut limits.vectors), ("vf_vectors", &mut limits.vf_vectors)] {
+        *vectors = table.number(key, 2..=2048)?.map_or(*vectors, |n| n as u16);
     }
     Ok(())
+}
+
+/// `faults = ["RULE", …]`: their form is checked here, the names in them by the card.
+fn faults(list: &Value<'_>) -> Result<Vec<FaultRule>, CardError> {
+    let items = list.items("a list of fault rules is needed: [\"cmd op=NOP => drop\"]")?;
+    if items.len() > MAX_RULES {
+        return Err(list.wrong(format!("at most {MAX_RULES} rules")));
+    }
+    items.iter().map(|item| FaultRule::parse(&item.text()?).map_err(|why| item.wrong(why))).collect()
 }
 
 /// The text of a card file, to turn byte ranges into lines.
@@ -352,6 +442,13 @@ impl<'a> Value<'a> {
         number.filter(|n| range.contains(n)).ok_or_else(|| self.wrong(expected()))
     }
 
+    fn truth(&self) -> Result<bool, CardError> {
+        match self.inner.get_ref() {
+            DeValue::Boolean(truth) => Ok(*truth),
+            _ => Err(self.wrong("true or false is needed")),
+        }
+    }
+
     fn text(&self) -> Result<String, CardError> {
         match self.inner.get_ref() {
             DeValue::String(text) => Ok(text.to_string()),
@@ -368,6 +465,12 @@ impl<'a> Value<'a> {
         self.text()?.parse().map_err(|_| self.wrong(expected))
     }
 
+    fn items(&self, expected: &str) -> Result<Vec<Value<'a>>, CardError> {
+        let DeValue::Array(items) = self.inner.get_ref() else { return Err(self.wrong(expected)) };
+        let item = |(n, inner)| Value { source: self.source, path: format!("{}[{n}]", self.path), inner };
+        Ok(items.iter().enumerate().map(item).collect())
+    }
+
     fn table(&self) -> Result<Table<'a>, CardError> {
         match self.inner.get_ref() {
             DeValue::Table(inner) => Ok(Table { source: self.source, path: self.path.clone(), inner }),
@@ -379,6 +482,7 @@ impl<'a> Value<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::card::PageIds;
 
     fn error(text: &str) -> String {
         Card::parse(text).expect_err(text).to_string()
@@ -399,12 +503,22 @@ mod tests {
             vfs = 0
             mac = "02:00:00:00:01:fe"
             speed = "25G"
+            faults = ["cmd op=NOP => drop", "x: health => hang"]
             [wires]
             p0 = "p2"
             [firmware]
             version = "22.40.0007"
             psid = "MT_1"
             pages = { boot = 1, init = 0, event = 16384 }
+            icm_mng_function_id_mode = "func_id"
+            take_at_most = 7
+            canaries = false
+            slips = { boot_id = 5 }
+            [vhca_ids]
+            pf1 = 0
+            [timeouts]
+            cmd = 4000
+            reclaim_vfs_pages = 0xfffff
             [limits]
             vectors = 16
             [placement]
@@ -419,7 +533,20 @@ mod tests {
         assert!(card.ports.iter().all(|p| p.speed == Speed::G25));
         assert_eq!(card.firmware.version, FwVersion { major: 22, minor: 40, subminor: 7 });
         assert_eq!(card.firmware.pages, Pages { boot: 1, init: 0, event: 16384 });
+        assert_eq!((card.firmware.page_ids, card.firmware.take_at_most), (PageIds::FunctionId, Some(7)));
+        assert_eq!(
+            (card.firmware.canaries, card.firmware.slips.boot_id, card.firmware.slips.init_id),
+            (false, Some(5), None)
+        );
+        let ids: Vec<_> = card.functions().iter().map(|f| card.vhca_id(*f)).collect();
+        assert_eq!(ids, [1, 0, 3, 4]);
+        let timeouts = Timeouts { cmd: Some(4000), reclaim_vfs_pages: Some(0xfffff), ..Timeouts::default() };
+        assert_eq!(card.timeouts, timeouts);
         assert_eq!(card.limits.vectors, 16);
+        assert_eq!(
+            card.faults.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            ["cmd op=NOP => drop", "x: health => hang"]
+        );
         assert_eq!((card.anchor.addr, card.anchor.chassis), (30, 2));
     }
 
@@ -430,9 +557,21 @@ mod tests {
             error("[firmware.pages]\nbot = 1"),
             "CARD.toml, line 2: unknown key 'firmware.pages.bot', did you mean 'firmware.pages.boot'?"
         );
+        assert!(error("[timeouts]\ncmds = 1").ends_with("did you mean 'timeouts.cmd'?"));
         assert_eq!(error("colour_of_the_card = 1"), "CARD.toml, line 1: unknown key 'colour_of_the_card'");
         // The first in the file, not the first in the alphabet.
         assert!(error("zzzz = 1\naaaa = 2").contains("zzzz"));
+    }
+
+    #[test]
+    fn fault_rules_are_named_with_their_line() {
+        let error = error("faults = [\n  \"cmd op=NOP => drop\",\n  \"cmd op=NOP => dorp\",\n]");
+        assert!(error.starts_with("CARD.toml, line 3: faults[1] = \"cmd op=NOP => dorp\": "), "{error}");
+        assert!(error.ends_with("did you mean 'drop'?"), "{error}");
+        assert!(self::error("faults = \"cmd\"").contains("a list of fault rules is needed"));
+        assert!(self::error("faults = [1]").contains("text in quotes"));
+        let many = "\"cmd => drop\",".repeat(MAX_RULES + 1);
+        assert!(self::error(&format!("faults = [{many}]")).contains("at most 64 rules"));
     }
 
     #[test]
@@ -445,12 +584,16 @@ mod tests {
             error("[firmware]\npages = { boot = 16385 }"),
             "CARD.toml, line 2: firmware.pages.boot = 16385: a number from 0 to 16384 is needed"
         );
+        assert_eq!(
+            error("[timeouts]\ncmd = 0"),
+            "CARD.toml, line 2: timeouts.cmd = 0: a number from 1 to 1048575 is needed"
+        );
         assert!(error("pfs = 1").contains("one PF per port, here 2"));
     }
 
     #[test]
     fn what_is_not_emulated_yet_says_so() {
-        for key in ["vfs", "sfs", "endpoints"] {
+        for key in ["sfs", "endpoints"] {
             assert!(error(&format!("{key} = 4")).contains("not available yet"), "{key}");
             assert!(error(&format!("{key} = -1")).contains("a number from 0"), "{key}");
         }
@@ -496,6 +639,11 @@ mod tests {
             "firmware.version = \"28.43\"",
             "firmware.psid = \"12345678901234567\"",
             "firmware.psid = \"\"",
+            "firmware.canaries = 1",
+            "firmware.icm_mng_function_id_mode = \"vhca\"",
+            "firmware.slips = { boot_id = 65536 }",
+            "vhca_ids.pf2 = 1",
+            "vhca_ids.pf0vf0 = 1",
             "placement.addr = 31",
             "[limits]\nvectors = 1",
         ] {

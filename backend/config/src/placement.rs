@@ -1,14 +1,18 @@
 //! Where each function is plugged into the guest's PCI Express tree.
 //!
 //! A card hangs below one root port of its own. PF n is function n of slot 0 behind it: a multi-function device, as a
-//! multi-port adapter is. Behind the first root port of an otherwise empty machine the guest numbers that bus 01.
+//! multi-port adapter is; the VFs follow, PF by PF, at the places that the SR-IOV capabilities name. Behind the first root port of an otherwise empty machine the guest numbers that bus 01.
+
+use serde::{Deserialize, Serialize};
 
 use crate::card::Card;
 use crate::function::FunctionName;
 
-/// The placement of a whole card.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// The placement of a whole card, or of those of its functions that one guest has.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Placement {
+    /// The card's name: QEMU's ids of the functions begin with it.
+    pub card: String,
     /// The root ports that the card needs.
     pub root_ports: Vec<RootPort>,
     /// Every function, in the order in which QEMU must be given them.
@@ -16,7 +20,7 @@ pub struct Placement {
 }
 
 /// One root port on `pcie.0`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RootPort {
     /// QEMU's id of the port and so of the bus behind it, for example `rp0`.
     pub id: String,
@@ -31,7 +35,7 @@ pub struct RootPort {
 }
 
 /// One function behind a root port.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PlacedFunction {
     /// Which function.
     pub function: FunctionName,
@@ -70,14 +74,67 @@ impl Placement {
             number: (n % 8) as u8,
             multifunction,
         };
-        Placement { functions: functions.iter().enumerate().map(place).collect(), root_ports: vec![port] }
+        let functions = functions.iter().enumerate().map(place).collect();
+        Placement { card: card.name.clone(), functions, root_ports: vec![port] }
+    }
+
+    /// The part of this placement that holds only the functions in `names`; a PF's name stands for its VFs too.
+    ///
+    /// A guest looks for further functions of a slot only when there is a function 0. So if that one is left out, all that
+    /// stay behind the same root port move down by the same number: the distances between them, which a PF tells of its
+    /// VFs, stay as they are.
+    ///
+    /// # Errors
+    /// A name that the card does not have.
+    pub fn only(mut self, names: &[FunctionName]) -> Result<Placement, NoSuchFunction> {
+        if let Some(wanted) = names.iter().find(|name| self.functions.iter().all(|f| f.function != **name)) {
+            return Err(self.lacks(*wanted));
+        }
+        let of_named_pf = |f: FunctionName| f.parent_pf().is_some_and(|pf| names.contains(&FunctionName::Pf(pf)));
+        self.functions.retain(|f| names.contains(&f.function) || of_named_pf(f.function));
+        self.root_ports.retain(|port| self.functions.iter().any(|f| f.bus == port.id));
+        for port in &self.root_ports {
+            let mut here: Vec<_> = self.functions.iter_mut().filter(|f| f.bus == port.id).collect();
+            let first = here.iter().map(|f| f.routing()).min().unwrap_or(0);
+            let several = here.len() > 1;
+            for function in &mut here {
+                let moved = function.routing() - first;
+                (function.device, function.number) = ((moved / 8) as u8, (moved % 8) as u8);
+                function.multifunction = several;
+            }
+        }
+        Ok(self)
+    }
+
+    fn lacks(&self, wanted: FunctionName) -> NoSuchFunction {
+        let known: Vec<String> = self.functions.iter().map(|f| f.function.to_string()).collect();
+        NoSuchFunction { card: self.card.clone(), wanted, known: known.join(", ") }
     }
 }
 
+/// A function that the card does not have.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the card {card} has no function {wanted}: it has {known}")]
+pub struct NoSuchFunction {
+    card: String,
+    wanted: FunctionName,
+    known: String,
+}
+
 impl PlacedFunction {
+    /// Device and function in one number, as a Routing ID has them in its low byte.
+    pub fn devfn(&self) -> u8 {
+        self.device << 3 | self.number
+    }
+
     /// Bus, device and function as `lspci` prints them, for example `01:00.1`.
     pub fn bdf(&self) -> String {
         format!("{:02x}:{:02x}.{}", self.bus_number, self.device, self.number)
+    }
+
+    /// Device and function number as one: the low byte of the requester ID (PCIe 2.2.6.2).
+    fn routing(&self) -> u16 {
+        u16::from(self.device) * 8 + u16::from(self.number)
     }
 
     /// QEMU's `addr` property, for example `0.1` (hexadecimal).
@@ -98,6 +155,44 @@ mod tests {
         let bdfs: Vec<_> = placement.functions.iter().map(PlacedFunction::bdf).collect();
         assert_eq!(bdfs, ["01:00.0", "01:00.1"]);
         assert!(placement.functions.iter().all(|f| f.multifunction && f.bus == "rp0"));
+    }
+
+    fn only(ports: usize, names: &[u8]) -> Vec<(String, bool)> {
+        let names: Vec<_> = names.iter().map(|n| FunctionName::pf(*n)).collect();
+        let placement = Placement::of(&Card::with_ports(ports)).only(&names).unwrap();
+        assert_eq!(placement.root_ports.len(), 1);
+        assert_eq!(placement.functions.iter().map(|f| f.function).collect::<Vec<_>>(), names);
+        placement.functions.iter().map(|f| (f.addr(), f.multifunction)).collect()
+    }
+
+    #[test]
+    fn what_is_attached_alone_is_function_0() {
+        let at = |addr: &str, several| (addr.to_string(), several);
+        assert_eq!(only(2, &[0]), [at("0.0", false)]);
+        assert_eq!(only(2, &[1]), [at("0.0", false)]);
+        assert_eq!(only(2, &[0, 1]), [at("0.0", true), at("0.1", true)]);
+        // Function 0 is there, so nothing moves.
+        assert_eq!(only(8, &[0, 7]), [at("0.0", true), at("0.7", true)]);
+        assert_eq!(only(8, &[3, 5, 7]), [at("0.0", true), at("0.2", true), at("0.4", true)]);
+    }
+
+    #[test]
+    fn every_choice_has_a_function_0_in_its_slot_and_no_address_twice() {
+        for choice in 1..256u32 {
+            let names: Vec<u8> = (0..8).filter(|n| choice >> n & 1 == 1).collect();
+            let placed = only(8, &names);
+            let mut addresses: Vec<_> = placed.iter().map(|(addr, _)| addr.clone()).collect();
+            assert_eq!(addresses[0], "0.0");
+            addresses.dedup();
+            assert_eq!(addresses.len(), names.len());
+            assert!(placed.iter().all(|(_, several)| *several == (names.len() > 1)), "{names:?}");
+        }
+    }
+
+    #[test]
+    fn a_function_that_is_none_of_the_cards_is_refused_by_name() {
+        let error = Placement::of(&Card::default()).only(&[FunctionName::pf(0), FunctionName::pf(2)]).unwrap_err();
+        assert_eq!(error.to_string(), "the card card0 has no function pf2: it has pf0, pf1");
     }
 
     #[test]

@@ -1,10 +1,9 @@
-//! The QEMU arguments that attach every function of a card.
+//! The QEMU arguments that attach a card's functions.
 
 use std::path::Path;
 
 use serde_json::json;
 
-use crate::card::Card;
 use crate::dir;
 use crate::placement::{PlacedFunction, Placement};
 use crate::size::MemSize;
@@ -54,14 +53,13 @@ pub enum ArgsError {
     Path(#[from] dir::DirError),
 }
 
-/// The arguments of the card's devices alone: the root ports and one `vfio-user-pci` per function, as separate words.
+/// The arguments of the devices in `placement` alone: the root ports and one `vfio-user-pci` per function, as separate words.
 ///
 /// QEMU also needs the guest's memory to be shared; [`qemu_args`] adds it.
 ///
 /// # Errors
 /// A socket's path that QEMU could not connect to: too long, relative to nowhere, or not text.
-pub fn device_args(card: &Card, dir: &Path) -> Result<Vec<String>, ArgsError> {
-    let placement = Placement::of(card);
+pub fn device_args(placement: &Placement, dir: &Path) -> Result<Vec<String>, ArgsError> {
     let mut args = NATIVE_HOTPLUG.map(str::to_string).to_vec();
     for port in &placement.root_ports {
         args.push("-device".to_string());
@@ -77,20 +75,20 @@ pub fn device_args(card: &Card, dir: &Path) -> Result<Vec<String>, ArgsError> {
     }
     for function in &placement.functions {
         args.push("-device".to_string());
-        args.push(device(card, function, dir)?);
+        args.push(device(&placement.card, function, dir)?);
     }
     Ok(args)
 }
 
 /// One function as QEMU's JSON form of `-device`: the plain form cannot name a socket.
-fn device(card: &Card, placed: &PlacedFunction, dir: &Path) -> Result<String, ArgsError> {
+fn device(card: &str, placed: &PlacedFunction, dir: &Path) -> Result<String, ArgsError> {
     let path = dir::socket_path(dir, placed.function)?;
     let Some(path) = path.to_str() else {
         return Err(ArgsError::NotText { dir: dir.display().to_string() });
     };
     let mut device = json!({
         "driver": "vfio-user-pci",
-        "id": format!("{}-{}", card.name, placed.function),
+        "id": format!("{card}-{}", placed.function),
         "bus": placed.bus,
         "addr": placed.addr(),
         "rombar": 0,
@@ -102,14 +100,14 @@ fn device(card: &Card, placed: &PlacedFunction, dir: &Path) -> Result<String, Ar
     Ok(device.to_string())
 }
 
-/// Every QEMU argument for `card`, whose sockets are in `dir`: shared memory of `mem`, the root port and the functions.
+/// Every QEMU argument for `placement`, whose sockets are in `dir`: shared memory of `mem`, the root port and the functions.
 ///
 /// Formats other than [`Format::Shell`] end in a line break; so does that one, which `$(…)` removes.
 ///
 /// # Errors
 /// A directory that the format or a socket address cannot carry.
-pub fn qemu_args(card: &Card, dir: &Path, mem: MemSize, format: Format) -> Result<String, ArgsError> {
-    let devices = device_args(card, dir)?;
+pub fn qemu_args(placement: &Placement, dir: &Path, mem: MemSize, format: Format) -> Result<String, ArgsError> {
+    let devices = device_args(placement, dir)?;
     let shown = || dir.display().to_string();
     let mut args = memory_args(mem);
     args.extend(devices.iter().cloned());
@@ -183,9 +181,10 @@ fn libvirt(devices: &[String]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{Card, FunctionName};
 
     fn args(dir: &str, format: Format) -> Result<String, ArgsError> {
-        qemu_args(&Card::default(), Path::new(dir), MemSize::DEFAULT, format)
+        qemu_args(&Placement::of(&Card::default()), Path::new(dir), MemSize::DEFAULT, format)
     }
 
     fn words(dir: &str) -> Vec<String> {
@@ -208,6 +207,17 @@ mod tests {
         assert!(words.contains(&"memory-backend-memfd,id=mlx5emu-mem,size=1G,share=on".to_string()));
         let port = words.iter().find(|w| w.starts_with("pcie-root-port")).unwrap();
         assert_eq!(port, "pcie-root-port,id=rp0,chassis=1,slot=1,addr=4.0,hotplug=on,pref64-reserve=64M");
+    }
+
+    #[test]
+    fn a_function_alone_keeps_its_socket_and_shares_its_slot_with_nobody() {
+        let placement = Placement::of(&Card::default()).only(&[FunctionName::pf(1)]).unwrap();
+        let args = device_args(&placement, Path::new("/run/x")).unwrap();
+        let devices: Vec<&String> = args.iter().filter(|w| w.starts_with('{')).collect();
+        let device: serde_json::Value = serde_json::from_str(devices[0]).unwrap();
+        assert_eq!(devices.len(), 1);
+        assert_eq!(device["socket"]["path"], "/run/x/pf1.sock");
+        assert_eq!((&device["addr"], device.get("multifunction")), (&json!("0.0"), None));
     }
 
     #[test]

@@ -82,7 +82,9 @@ impl<H: Host> Driver<H> {
         cap::icm_mng_function_id_mode.set(new, u64::from(vhca_id_mode));
         self.command(&cmd, set_hca_cap_out::SIZE)?;
         if vhca_id_mode {
-            self.func_id = cap::vhca_id.get(&current) as u16;
+            let id = cap::vhca_id.get(&current) as u16;
+            let old = std::mem::replace(&mut self.func_id, id);
+            self.pages.rekey(old, id);
         }
         self.caps.general = current;
         self.caps.general_max = max;

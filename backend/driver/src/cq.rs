@@ -7,6 +7,7 @@ use mlx5emu_prm::wqe::CqeOpcode;
 
 use crate::buffer::Buffer;
 use crate::command::input;
+use crate::decompress::{Decompressor, MiniFormat};
 use crate::error::Result;
 use crate::event::UAR_PAGE;
 use crate::host::Host;
@@ -29,12 +30,14 @@ pub struct CqShape {
     pub period: u16,
     /// Moderation: most completions before an event.
     pub max_count: u16,
+    /// The device may compress completions.
+    pub compression: Option<MiniFormat>,
 }
 
 impl CqShape {
     /// 64-byte entries in 4 KiB pages, no moderation.
     pub const fn plain(log_size: u32) -> Self {
-        Self { log_size, wide: false, log_page: 12, page_offset: 0, period: 0, max_count: 0 }
+        Self { log_size, wide: false, log_page: 12, page_offset: 0, period: 0, max_count: 0, compression: None }
     }
 }
 
@@ -53,6 +56,8 @@ pub struct Cq {
     ci: u32,
     arm_sn: u32,
     events: u64,
+    /// What is left of compressed completions.
+    pub decompressor: Decompressor,
 }
 
 impl Cq {
@@ -70,7 +75,8 @@ impl Cq {
         for n in 0..1usize << shape.log_size {
             buffer.write(host, n * stride, &cqe);
         }
-        Ok(Self { number: 0, pending: false, shape, buffer, record, uar, ci: 0, arm_sn: 0, events: 0 })
+        let decompressor = Decompressor::new(shape.compression);
+        Ok(Self { number: 0, pending: false, shape, buffer, record, uar, ci: 0, arm_sn: 0, events: 0, decompressor })
     }
 
     /// CREATE_CQ, with events to EQ `eqn`.
@@ -78,6 +84,10 @@ impl Cq {
         let mut cmd = input(Opcode::CREATE_CQ, create_cq_in::SIZE + 8 * self.buffer.pages().len());
         let context = create_cq_in::cq_context.of_mut(&mut cmd);
         cqc::cqe_sz.set(context, self.shape.wide.into());
+        if let Some(format) = self.shape.compression {
+            cqc::cqe_comp_en.set(context, 1);
+            cqc::mini_cqe_res_format.set(context, format as u64);
+        }
         cqc::page_offset.set(context, self.buffer.offset() as u64 / 64);
         cqc::log_cq_size.set(context, self.shape.log_size.into());
         cqc::uar_page.set(context, self.uar.into());
@@ -109,17 +119,47 @@ impl Cq {
         self.ci
     }
 
+    /// Address of the CQE of a consumer index.
+    fn entry(&self, ci: u32) -> u64 {
+        let stride = if self.shape.wide { 128 } else { 64 };
+        let index = ci as usize & ((1 << self.shape.log_size) - 1);
+        self.buffer.locate(index * stride + stride - mlx5_cqe64::SIZE).0
+    }
+
+    fn read<H: Host>(&self, host: &H, ci: u32) -> Cqe {
+        let mut cqe = [0; mlx5_cqe64::SIZE];
+        host.mem_read(self.entry(ci), &mut cqe);
+        cqe
+    }
+
+    fn owner(&self) -> u8 {
+        (self.ci >> self.shape.log_size & 1) as u8
+    }
+
     /// The next completion, if there is one.
     pub fn next<H: Host>(&mut self, host: &mut H) -> Option<Cqe> {
-        let stride = if self.shape.wide { 128 } else { 64 };
-        let index = self.ci as usize & ((1 << self.shape.log_size) - 1);
-        let (entry, _) = self.buffer.locate(index * stride + stride - mlx5_cqe64::SIZE);
-        let op_own = host.load_acquire_u8(entry + (mlx5_cqe64::op_own.bit / 8) as u64);
-        if op_own >> 4 == CqeOpcode::INVALID.0 || u32::from(op_own & 1) != self.ci >> self.shape.log_size & 1 {
-            return None;
+        const OP_OWN: u64 = (mlx5_cqe64::op_own.bit / 8) as u64;
+        let (entry, owner) = (self.entry(self.ci), self.owner());
+        if !self.decompressor.is_within() {
+            let op_own = host.load_acquire_u8(entry + OP_OWN);
+            if op_own >> 4 == CqeOpcode::INVALID.0 || op_own & 1 != owner {
+                return None;
+            }
+            let cqe = self.read(host, self.ci);
+            if !Decompressor::is_title(&cqe) {
+                self.ci = self.ci.wrapping_add(1);
+                return Some(cqe);
+            }
+            let array = self.read(host, self.ci.wrapping_add(1));
+            self.decompressor.start(&cqe, &array);
+        } else if self.decompressor.wants_array() {
+            let array = self.read(host, self.ci);
+            self.decompressor.feed(&array);
         }
-        let mut cqe = [0; mlx5_cqe64::SIZE];
-        host.mem_read(entry, &mut cqe);
+        let mut cqe = self.decompressor.next();
+        mlx5_cqe64::owner.set(&mut cqe, owner.into());
+        // The device did not write all entries: in the next round each must look like one of this round.
+        host.mem_write(entry + OP_OWN, &[owner]);
         self.ci = self.ci.wrapping_add(1);
         Some(cqe)
     }

@@ -22,7 +22,7 @@ use crate::net::Net;
 use crate::pages::{self, Job, Pages};
 
 /// Events of the asynchronous EQ: those that the kernel always asks for.
-const ASYNC_EVENTS: [Event; 14] = [
+const ASYNC_EVENTS: [Event; 16] = [
     Event::PATH_MIG,
     Event::COMM_EST,
     Event::SQ_DRAINED,
@@ -37,6 +37,8 @@ const ASYNC_EVENTS: [Event; 14] = [
     Event::SRQ_RQ_LIMIT,
     Event::NIC_VPORT_CHANGE,
     Event::GENERAL_EVENT,
+    Event::PORT_MODULE_EVENT,
+    Event::TEMP_WARN_EVENT,
 ];
 
 /// How to bring the function up.
@@ -192,9 +194,9 @@ impl<H: Host> Driver<H> {
         self.drop_eq()?;
         self.dealloc_uar(self.uar)?;
         self.command(&input(Opcode::TEARDOWN_HCA, teardown_hca_in::SIZE), teardown_hca_out::SIZE)?;
-        while self.pages.held() > 0 {
-            let held = self.pages.held();
-            if self.manage(pages::take_job(self.func_id, held))? == 0 {
+        while let Some(id) = self.pages.some_id() {
+            let held = self.pages.held_for(id);
+            if self.manage(pages::take_job(id, held))? == 0 {
                 return Err(pages::stuck(held));
             }
         }
@@ -254,6 +256,11 @@ impl<H: Host> Driver<H> {
         let ticket = self.commands.submit(&mut self.host, &job.input, job.out_len)?;
         let output = self.wait(ticket)?;
         self.pages.finish(&mut self.host, job, output)
+    }
+
+    /// The id by which the driver names its own pages now.
+    pub fn page_id(&self) -> u16 {
+        self.func_id
     }
 
     /// Waits until all page requests that came are served.
@@ -457,7 +464,7 @@ impl<H: Host> Driver<H> {
                 }
             }
             Event::CMD => self.commands.on_event(&self.host, mlx5_eqe_cmd::vector.get32(&eqe.data))?,
-            Event::PAGE_REQUEST => self.pages.on_event(&eqe.data)?,
+            Event::PAGE_REQUEST => self.pages.on_event(&eqe.data),
             Event::PORT_CHANGE => {
                 if mlx5_eqe_port_state::port_num.get(&eqe.data) != 1 {
                     return Err(misbehaves!("PORT_CHANGE for another port than 1"));

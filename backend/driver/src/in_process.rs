@@ -5,7 +5,10 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use mlx5emu_card::{Card, Front, FunctionSetup, PageCounts, Personality, PortSetup, ResetKind};
+use mlx5emu_card::function::front::BAR0_SIZE;
+use mlx5emu_card::{
+    Card, Front, FunctionSetup, PageCounts, PageManner, Personality, PortSetup, ResetKind, VfPageCounts,
+};
 use mlx5emu_pci_model::testing::TestSpace;
 use mlx5emu_server::stepper::Stepper;
 
@@ -39,13 +42,23 @@ pub type SharedWorld = Rc<RefCell<World>>;
 
 /// A card with two ports wired to each other, a function each.
 pub fn two_ports() -> Personality {
-    let function =
-        |n: u16| FunctionSetup { name: format!("pf{n}"), port: usize::from(n), vhca_id: n + 1, vectors: VECTORS };
+    let function = |n: u16| FunctionSetup {
+        name: format!("pf{n}"),
+        port: usize::from(n),
+        vport: 0,
+        vhca_id: n + 1,
+        vectors: VECTORS,
+        bar0: BAR0_SIZE,
+    };
     Personality {
         version: (28, 40, 1000),
         psid: "MT_EMU0000001".into(),
         system_image_guid: 0x0200_0003_0000_0001,
         pages: PageCounts { boot: 17, init: 900, event: 33 },
+        vf_pages: VfPageCounts { enable: 6, init: 10 },
+        seed: 0,
+        page_manner: PageManner::default(),
+        timeouts: None,
         hash_key: (0x0123_4567_89ab_cdef, 0xfedc_ba98_7654_3210),
         ports: vec![
             PortSetup { mac: [2, 0, 0, 0, 0, 1], speed_mbps: 100_000, peer: Some(1) },

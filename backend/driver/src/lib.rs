@@ -3,7 +3,7 @@
 //!
 //! It is generic over [`Host`], what a driver needs of its machine: registers, memory that the device reaches, interrupts
 //! and patience. [`in_process`] runs a card in the same thread under the stepping executor, with the order of its tasks
-//! drawn from a seed; a host that talks to a running card through a vfio-user socket is in the server's tests.
+//! drawn from a seed; [`socket`] drives a card that runs, as a client of a function's socket.
 //!
 //! The driver is also a referee. It looks at queues only when an interrupt or event told it to, so a lost one is a
 //! timeout; and it notes as an [`Error::Device`] whatever real drivers would crash on: an event for a command slot that is
@@ -16,6 +16,7 @@ pub mod buffer;
 pub mod caps;
 pub mod command;
 pub mod cq;
+pub mod decompress;
 pub mod driver;
 pub mod error;
 pub mod event;
@@ -25,6 +26,8 @@ pub mod net;
 pub mod objects;
 pub mod pages;
 pub mod rq;
+pub mod socket;
+pub mod split;
 pub mod sq;
 pub mod steering;
 pub mod striding;

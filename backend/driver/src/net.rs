@@ -53,6 +53,8 @@ pub struct NetConfig {
     pub rq: RqShape,
     /// The receive queues are striding ones, of this shape; `rq` says only whether to keep VLAN tags.
     pub striding: Option<StridingShape>,
+    /// Merge TCP segments (LRO); a packet waits this many microseconds. Striding queues only.
+    pub lro: Option<u16>,
     /// Completion queues of the send queues.
     pub sq_cq: CqShape,
     /// Completion queues of the receive queues.
@@ -102,6 +104,7 @@ impl Default for NetConfig {
                 keep_vlan: false,
             },
             striding: None,
+            lro: None,
             sq_cq: CqShape::plain(6),
             rq_cq: CqShape::plain(6),
             log_comp_eq: 7,
@@ -282,6 +285,7 @@ impl<H: Host> Driver<H> {
     fn create_indirect_tir(&mut self, kind: u32) -> Result<u32> {
         let net = self.open_net()?;
         let (domain, rqtn, key, symmetric) = (net.domain, net.rqtn, net.config.hash_key, net.config.symmetric);
+        let lro = net.config.lro;
         let l3 = if kind.is_multiple_of(2) { L3ProtType::IPV4 } else { L3ProtType::IPV6 };
         let l4 = if kind / 2 == 1 { L4ProtType::UDP } else { L4ProtType::TCP };
         let mut fields = HashField::SRC_IP.0 | HashField::DST_IP.0;
@@ -292,6 +296,7 @@ impl<H: Host> Driver<H> {
             tirc::disp_type.set(context, TirDispType::INDIRECT.0.into());
             tirc::indirect_table.set(context, rqtn.into());
             tirc::transport_domain.set(context, domain.into());
+            merge(context, lro);
             tirc::rx_hash_fn.set(context, RxHashFn::TOEPLITZ.0.into());
             tirc::rx_hash_symmetric.set(context, symmetric.into());
             for (n, word) in key.as_chunks::<4>().0.iter().enumerate() {
@@ -306,13 +311,23 @@ impl<H: Host> Driver<H> {
 
     /// A completion queue with its events on a vector of the channel's.
     fn make_cq(&mut self, shape: CqShape, channel: usize) -> Result<Cq> {
+        let (mut cq, command) = self.prepare_cq(shape, channel)?;
+        cq.number = self.create(&command, create_cq_out::cqn)?;
+        Ok(cq)
+    }
+
+    /// The memory of a completion queue and the CREATE_CQ for it, which tests may change before they give it.
+    ///
+    /// # Errors
+    /// The interface is not open; no memory; the EQ can't be made.
+    pub fn prepare_cq(&mut self, shape: CqShape, channel: usize) -> Result<(Cq, Vec<u8>)> {
         let log_comp_eq = self.open_net()?.config.log_comp_eq;
         let vectors = usize::from(self.host.vectors());
         let vector = if vectors > 1 { 1 + channel % (vectors - 1) } else { 0 };
         let eqn = self.completion_eq(vector as u16, log_comp_eq)?;
-        let mut cq = Cq::new(&mut self.host, shape, self.uar)?;
-        cq.number = self.create(&cq.create_input(eqn), create_cq_out::cqn)?;
-        Ok(cq)
+        let cq = Cq::new(&mut self.host, shape, self.uar)?;
+        let command = cq.create_input(eqn);
+        Ok((cq, command))
     }
 
     /// The send queue for UMR, and the key that it changes.
@@ -328,6 +343,11 @@ impl<H: Host> Driver<H> {
         let mut striding = Striding::new(&mut self.host, shape, icosq, mkey)?;
         let number = self.create(&striding.mkey_input(pd), create_mkey_out::mkey_index)?;
         striding.set_mkey(number << 8);
+        if let Some(split) = &mut striding.split {
+            let command = split.mkey_input(pd);
+            let number = self.create(&command, create_mkey_out::mkey_index)?;
+            split.set_mkey(number << 8);
+        }
         Ok(striding)
     }
 
@@ -358,6 +378,7 @@ impl<H: Host> Driver<H> {
         let tirn = self.create_tir(|context| {
             tirc::disp_type.set(context, TirDispType::DIRECT.0.into());
             tirc::inline_rqn.set(context, rqn.into());
+            merge(context, config.lro);
             tirc::transport_domain.set(context, domain.into());
         })?;
         self.open_net()?.channels.push(Channel { sq, rq, tirn });
@@ -593,7 +614,7 @@ impl<H: Host> Driver<H> {
         let Some(channel) = self.open_net()?.channels.last() else { return Ok(false) };
         let (tirn, sqn, rqn) = (channel.tirn, channel.sq.number, channel.rq.number);
         let cqs = [channel.sq.cq.number, channel.rq.cq.number];
-        let striding = channel.rq.strides().map(|s| (s.mkey(), s.icosq.number, s.icosq.cq.number));
+        let striding = channel.rq.strides().map(|s| (s.mkeys(), s.icosq.number, s.icosq.cq.number));
         self.destroy_tir(tirn)?;
         self.modify_rq(rqn, RqState::RDY.0, RqState::ERR.0)?;
         self.destroy_rq(rqn)?;
@@ -602,11 +623,13 @@ impl<H: Host> Driver<H> {
         for cqn in cqs {
             self.destroy_cq(cqn)?;
         }
-        if let Some((mkey, sqn, cqn)) = striding {
+        if let Some((mkeys, sqn, cqn)) = striding {
             self.modify_sq(sqn, SqState::RDY.0, SqState::ERR.0)?;
             self.destroy_sq(sqn)?;
             self.destroy_cq(cqn)?;
-            self.destroy_mkey(mkey)?;
+            for mkey in mkeys {
+                self.destroy_mkey(mkey)?;
+            }
         }
         if let Some(channel) = self.open_net()?.channels.pop() {
             channel.sq.free(&mut self.host);
@@ -637,5 +660,14 @@ impl<H: Host> Driver<H> {
             net.free(&mut self.host);
         }
         self.drop_completion_eqs()
+    }
+}
+
+/// LRO in a TIR, for IPv4 and IPv6, of packets of 64 KiB at most.
+fn merge(context: &mut [u8], lro: Option<u16>) {
+    if let Some(timeout) = lro {
+        tirc::packet_merge_mask.set(context, 3);
+        tirc::lro_timeout_period_usecs.set(context, timeout.into());
+        tirc::lro_max_ip_payload_size.set(context, 0xff);
     }
 }

@@ -1,6 +1,6 @@
 //! Firmware pages: what the driver gave and gets back.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use mlx5emu_prm::layouts::{be64, manage_pages_in, manage_pages_out, mlx5_eqe_page_req};
 use mlx5emu_prm::opcode::Opcode;
@@ -21,6 +21,8 @@ pub struct Request {
     pub func_id: u16,
     /// Pages to give, or (negative) to take back.
     pub pages: i32,
+    /// All pages of the function are the driver's again.
+    pub release_all: bool,
 }
 
 /// A MANAGE_PAGES command.
@@ -30,6 +32,7 @@ pub struct Job {
     pub input: Vec<u8>,
     /// Output length.
     pub out_len: usize,
+    func_id: u16,
     pages: Vec<u64>,
     takes: bool,
 }
@@ -37,7 +40,7 @@ pub struct Job {
 /// Pages of a function.
 #[derive(Debug, Default)]
 pub struct Pages {
-    held: BTreeSet<u64>,
+    held: BTreeMap<u16, BTreeSet<u64>>,
     /// Pages given so far.
     pub given: u64,
     /// Pages returned so far.
@@ -57,7 +60,29 @@ impl Pages {
 
     /// Pages that the device has.
     pub fn held(&self) -> usize {
-        self.held.len()
+        self.held.values().map(BTreeSet::len).sum()
+    }
+
+    /// Pages that the device has for an id.
+    pub fn held_for(&self, func_id: u16) -> usize {
+        self.held.get(&func_id).map_or(0, BTreeSet::len)
+    }
+
+    /// The addresses of the pages that the device has for an id.
+    pub fn list(&self, func_id: u16) -> Vec<u64> {
+        self.held.get(&func_id).into_iter().flatten().copied().collect()
+    }
+
+    /// An id for which the device has pages.
+    pub fn some_id(&self) -> Option<u16> {
+        self.held.iter().find(|(_, pages)| !pages.is_empty()).map(|(id, _)| *id)
+    }
+
+    /// What was given for id `old` belongs to `new` from now on.
+    pub(crate) fn rekey(&mut self, old: u16, new: u16) {
+        if let Some(pages) = self.held.remove(&old) {
+            self.held.entry(new).or_default().extend(pages);
+        }
     }
 
     /// Whether an event's request is not yet served.
@@ -66,19 +91,13 @@ impl Pages {
     }
 
     /// A page request event.
-    ///
-    /// # Errors
-    /// A request for everything at once that the driver would have to free: only other functions' pages go that way.
-    pub fn on_event(&mut self, data: &[u8; 28]) -> Result<()> {
-        if mlx5_eqe_page_req::release_all_pages.is_set(data) {
-            return Err(misbehaves!("a release of all pages of a function that is alive"));
-        }
+    pub fn on_event(&mut self, data: &[u8; 28]) {
         self.requests += 1;
         self.queue.push_back(Request {
             func_id: mlx5_eqe_page_req::func_id.get(data) as u16,
             pages: mlx5_eqe_page_req::num_pages.get32(data) as i32,
+            release_all: mlx5_eqe_page_req::release_all_pages.is_set(data),
         });
-        Ok(())
     }
 
     /// The next request to serve, when none is being served.
@@ -87,6 +106,15 @@ impl Pages {
             return Ok(None);
         }
         let Some(request) = self.queue.pop_front() else { return Ok(None) };
+        if request.release_all {
+            let pages = self.held.remove(&request.func_id).unwrap_or_default();
+            self.returned += pages.len() as u64;
+            pages.into_iter().for_each(|page| host.dma_free(page));
+            return self.next_request(host);
+        }
+        if request.pages == 0 {
+            return self.next_request(host);
+        }
         let count = request.pages.unsigned_abs() as usize;
         if request.pages < 0 {
             let now = count.min(TAKE_AT_ONCE);
@@ -143,7 +171,7 @@ impl Pages {
         if !job.takes {
             self.given += job.pages.len() as u64;
             let count = job.pages.len();
-            self.held.extend(job.pages);
+            self.held.entry(job.func_id).or_default().extend(job.pages);
             return Ok(count);
         }
         let count = manage_pages_out::output_num_entries.get(&bytes) as usize;
@@ -153,7 +181,7 @@ impl Pages {
         }
         for n in 0..count {
             let page = be64::value.get(manage_pages_out::pas.at(&bytes, n));
-            if !self.held.remove(&page) {
+            if !self.held.get_mut(&job.func_id).is_some_and(|held| held.remove(&page)) {
                 return Err(misbehaves!("page {page:#x} came back, which the device did not have"));
             }
             host.dma_free(page);
@@ -164,7 +192,7 @@ impl Pages {
 
     /// Frees what the device never returned.
     pub fn abandon<H: Host>(&mut self, host: &mut H) {
-        std::mem::take(&mut self.held).into_iter().for_each(|page| host.dma_free(page));
+        std::mem::take(&mut self.held).into_values().flatten().for_each(|page| host.dma_free(page));
     }
 }
 
@@ -195,7 +223,7 @@ pub fn give_job<H: Host>(host: &mut H, func_id: u16, count: usize) -> Result<Job
     for (n, page) in pages.iter().enumerate() {
         be64::value.set(manage_pages_in::pas.at_mut(&mut cmd, n), *page);
     }
-    Ok(Job { input: cmd, out_len: manage_pages_out::SIZE, pages, takes: false })
+    Ok(Job { input: cmd, out_len: manage_pages_out::SIZE, func_id, pages, takes: false })
 }
 
 /// Takes up to `count` pages back.
@@ -205,6 +233,7 @@ pub fn take_job(func_id: u16, count: usize) -> Job {
     Job {
         input: manage_input(ManagePagesMode::HCA_RETURN_PAGES, func_id, count, 0),
         out_len,
+        func_id,
         pages: Vec::new(),
         takes: true,
     }
@@ -215,6 +244,7 @@ pub fn cant_give_job(func_id: u16) -> Job {
     Job {
         input: manage_input(ManagePagesMode::ALLOCATION_FAIL, func_id, 0, 0),
         out_len: manage_pages_out::SIZE,
+        func_id,
         pages: Vec::new(),
         takes: false,
     }

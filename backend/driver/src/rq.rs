@@ -1,6 +1,9 @@
 //! Receive queues: cyclic, a WQE is a list of fragments.
 
-use mlx5emu_prm::layouts::{cmd_pas, create_rq_in, mlx5_cqe64, mlx5_err_cqe, mlx5_wqe_data_seg as data, rqc, wq};
+use mlx5emu_prm::layouts::{
+    cmd_pas, create_rq_in, mlx5_cqe64, mlx5_err_cqe, mlx5_wqe_data_seg as data, mlx5_wqe_srq_next_seg as next_seg, rqc,
+    wq,
+};
 use mlx5emu_prm::opcode::Opcode;
 use mlx5emu_prm::states::{MemRqType, WqType};
 use mlx5emu_prm::wqe::{CqeOpcode, CqeSyndrome, TERMINATE_SCATTER_LIST_LKEY};
@@ -41,6 +44,17 @@ pub enum Arrival {
     Error(CqeSyndrome),
 }
 
+/// An error completion.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReceiveError {
+    /// What the completion says of the place: the WQE, or in a striding queue the WQE's first stride that is lost.
+    pub wqe_counter: u16,
+    /// What is wrong.
+    pub syndrome: CqeSyndrome,
+    /// The vendor's word for it.
+    pub vendor: u8,
+}
+
 /// A receive queue.
 #[derive(Debug)]
 pub struct Rq {
@@ -48,6 +62,8 @@ pub struct Rq {
     pub number: u32,
     /// Its completion queue.
     pub cq: Cq,
+    /// Error completions so far.
+    pub errors: Vec<ReceiveError>,
     shape: RqShape,
     buffer: Buffer,
     record: u64,
@@ -75,7 +91,19 @@ impl Rq {
         for _ in 0..1usize << shape.log_size {
             frames.push(shape.frags.iter().map(|len| host.dma_alloc(*len, 1)).collect::<Result<_>>()?);
         }
-        Ok(Self { number: 0, cq, shape, buffer, record, mkey, pc: 0, cc: 0, striding: None, frames })
+        Ok(Self {
+            number: 0,
+            cq,
+            shape,
+            buffer,
+            record,
+            mkey,
+            pc: 0,
+            cc: 0,
+            striding: None,
+            frames,
+            errors: Vec::new(),
+        })
     }
 
     /// Memory for a striding queue; its key exists already.
@@ -147,6 +175,10 @@ impl Rq {
         if let Some(striding) = &self.striding {
             striding.shape.fill(queue);
         }
+        if let Some(split) = self.striding.as_ref().and_then(|striding| striding.split.as_ref()) {
+            split.fill(context);
+        }
+        let queue = rqc::wq.of_mut(context);
         fill_pas(queue, self.buffer.pages());
         cmd
     }
@@ -162,6 +194,19 @@ impl Rq {
     /// Address of the doorbell record; the receive counter is its first dword.
     pub fn record(&self) -> u64 {
         self.record
+    }
+
+    /// Overwrites the key of a WQE with one that does not exist, for tests.
+    pub fn spoil<H: Host>(&self, host: &mut H, index: u16) {
+        let list = if self.striding.as_ref().is_some_and(Striding::is_linked) { next_seg::SIZE } else { 0 };
+        let lkey = list + data::lkey.bit as usize / 8;
+        self.buffer.write(host, (usize::from(index) << self.shape.log_stride) + lkey, &[0xff; 4]);
+    }
+
+    /// After MODIFY_RQ to RST: everything posted is forgotten and counters start anew.
+    pub fn reset<H: Host>(&mut self, host: &mut H) {
+        (self.pc, self.cc) = (0, 0);
+        host.store_release_be32(self.record, 0);
     }
 
     /// Posts up to `limit` WQEs, as many as there is room for.
@@ -205,9 +250,15 @@ impl Rq {
         if self.posted() == 0 {
             return Err(misbehaves!("a completion on RQ {:#x}, which has no WQE", self.number));
         }
-        if CqeOpcode(mlx5_cqe64::opcode.get(&cqe) as u8) == CqeOpcode::RESP_SEND
-            && let Some(striding) = &mut self.striding
-        {
+        let opcode = CqeOpcode(mlx5_cqe64::opcode.get(&cqe) as u8);
+        if opcode == CqeOpcode::RESP_ERR {
+            self.errors.push(ReceiveError {
+                wqe_counter: counter,
+                syndrome: CqeSyndrome(mlx5_err_cqe::syndrome.get(&cqe) as u8),
+                vendor: mlx5_err_cqe::vendor_err_synd.get(&cqe) as u8,
+            });
+        }
+        if let Some(striding) = &mut self.striding {
             let (arrival, relinked) = striding.complete(host, &cqe)?;
             if let Some(index) = relinked {
                 let wqe = striding.wqe(index);
@@ -221,7 +272,7 @@ impl Rq {
         }
         let index = usize::from(self.cc & mask);
         self.cc = self.cc.wrapping_add(1);
-        match CqeOpcode(mlx5_cqe64::opcode.get(&cqe) as u8) {
+        match opcode {
             CqeOpcode::RESP_SEND => self.gather(host, index, &cqe).map(|frame| Some(Arrival::Frame(frame, cqe))),
             CqeOpcode::RESP_ERR => Ok(Some(Arrival::Error(CqeSyndrome(mlx5_err_cqe::syndrome.get(&cqe) as u8)))),
             other => Err(misbehaves!("completion {other} on the CQ of an RQ")),

@@ -4,22 +4,23 @@
 use std::collections::VecDeque;
 
 use mlx5emu_prm::layouts::{
-    create_mkey_in, mkc, mlx5_cqe64 as cqe64, mlx5_klm, mlx5_ksm, mlx5_mtt, mlx5_wqe_ctrl_seg as ctrl,
+    create_mkey_in, mkc, mlx5_cqe64 as cqe64, mlx5_err_cqe, mlx5_klm, mlx5_ksm, mlx5_mtt, mlx5_wqe_ctrl_seg as ctrl,
     mlx5_wqe_data_seg as data, mlx5_wqe_srq_next_seg as next_seg, mlx5_wqe_umr_ctrl_seg as umr_ctrl, wq,
 };
 use mlx5emu_prm::opcode::Opcode;
 use mlx5emu_prm::states::{MkeyAccessMode, WqType};
-use mlx5emu_prm::wqe::{MkeyMask, SEND_WQE_DS, WqeOpcode};
+use mlx5emu_prm::wqe::{CqeOpcode, CqeSyndrome, MkeyMask, SEND_WQE_DS, WqeOpcode};
 
 use crate::command::input;
 use crate::cq::Cqe;
 use crate::error::{Error, Result, misbehaves};
 use crate::host::Host;
 use crate::rq::Arrival;
+use crate::split::{Split, SplitShape};
 use crate::sq::Sq;
 
-/// Bytes of a unit that UMR maps.
-const UNIT: usize = 4096;
+/// Bytes of a page of the host.
+const PAGE: usize = 4096;
 /// `MLX5_EN_WR`: the access rights in a page's entry.
 const RIGHTS: u64 = 3;
 /// UMR WQEs whose translations are longer than this have them outside.
@@ -30,6 +31,8 @@ const MAX_INLINE: usize = 896;
 pub enum Mapping {
     /// Pages, aligned.
     Mtt,
+    /// Pages of 2 KiB: the frames of AF_XDP, which need `log_min_mkey_entity_size`.
+    SmallMtt,
     /// Ranges of 4 KiB anywhere.
     Ksm,
     /// Of each 4 KiB this many bytes are real, the rest is thrown away.
@@ -51,6 +54,8 @@ pub struct StridingShape {
     pub headroom: usize,
     /// How the memory is mapped.
     pub mapping: Mapping,
+    /// Headers are split off.
+    pub split: Option<SplitShape>,
     /// Translations are read from memory, not from the UMR WQE.
     pub pointer: bool,
 }
@@ -65,6 +70,7 @@ impl StridingShape {
             linked: true,
             headroom: 66,
             mapping: Mapping::Mtt,
+            split: None,
             pointer: false,
         }
     }
@@ -74,7 +80,17 @@ impl StridingShape {
     }
 
     fn units(&self) -> usize {
-        self.wqe_bytes().div_ceil(UNIT)
+        self.wqe_bytes().div_ceil(self.unit())
+    }
+
+    /// log2 of the bytes of a unit that UMR maps.
+    fn log_unit(&self) -> u32 {
+        if self.mapping == Mapping::SmallMtt { 11 } else { 12 }
+    }
+
+    /// Bytes of a unit that UMR maps.
+    pub fn unit(&self) -> usize {
+        1 << self.log_unit()
     }
 
     /// Units of a WQE with one more for what lies behind it, a multiple of 8.
@@ -85,7 +101,7 @@ impl StridingShape {
     /// Bytes of a unit's translation.
     fn entry(&self) -> usize {
         match self.mapping {
-            Mapping::Mtt => mlx5_mtt::SIZE,
+            Mapping::Mtt | Mapping::SmallMtt => mlx5_mtt::SIZE,
             Mapping::Ksm => mlx5_ksm::SIZE,
             Mapping::Klm(_) => 2 * mlx5_klm::SIZE,
         }
@@ -93,7 +109,7 @@ impl StridingShape {
 
     fn mode(&self) -> MkeyAccessMode {
         match self.mapping {
-            Mapping::Mtt => MkeyAccessMode::MTT,
+            Mapping::Mtt | Mapping::SmallMtt => MkeyAccessMode::MTT,
             Mapping::Ksm => MkeyAccessMode::KSM,
             Mapping::Klm(_) => MkeyAccessMode::KLMS,
         }
@@ -120,6 +136,8 @@ pub struct Striding {
     pub icosq: Sq,
     /// Filler completions so far.
     pub fillers: u64,
+    /// The headers, if they are split off.
+    pub(crate) split: Option<Split>,
     pub(crate) shape: StridingShape,
     /// The key over the WQEs' memory.
     mkey: u32,
@@ -154,13 +172,18 @@ impl Striding {
         let count = 1usize << shape.log_size;
         // The list starts with 0 and then runs backwards, so that a device that does not follow it is found out.
         let links = (0..count).map(|n| ((n + count - 1) % count) as u16).collect();
+        let split = match shape.split {
+            Some(split) => Some(Split::new(host, split, shape.wqe_bytes() << shape.log_size)?),
+            None => None,
+        };
         Ok(Self {
             icosq,
             fillers: 0,
+            split,
             shape,
             mkey: 0,
             under,
-            garbage: host.dma_alloc(2 * UNIT, UNIT)?,
+            garbage: host.dma_alloc(2 * PAGE, PAGE)?,
             list: host.dma_alloc(shape.units() * shape.entry() + 64, 64)?,
             mapped: vec![Vec::new(); count],
             links,
@@ -187,8 +210,8 @@ impl Striding {
         mkc::access_mode_1_0.set(context, shape.mode().0.into());
         mkc::qpn.set(context, 0xff_ffff);
         mkc::pd.set(context, pd.into());
-        mkc::len.set(context, (units * UNIT) as u64);
-        mkc::log_page_size.set(context, 12);
+        mkc::len.set(context, (units * shape.unit()) as u64);
+        mkc::log_page_size.set(context, shape.log_unit().into());
         mkc::translations_octword_size.set(context, octowords);
         create_mkey_in::translations_octword_actual_size.set(&mut cmd, octowords);
         let list = self.translations(&vec![self.garbage; units]);
@@ -206,18 +229,23 @@ impl Striding {
         self.mkey
     }
 
+    /// All keys of the queue's own.
+    pub(crate) fn mkeys(&self) -> Vec<u32> {
+        std::iter::once(self.mkey).chain(self.split.as_ref().map(Split::mkey)).collect()
+    }
+
     fn translations(&self, units: &[u64]) -> Vec<u8> {
         let mut list = vec![0u8; units.len() * self.shape.entry()];
         for (entry, address) in list.chunks_mut(self.shape.entry()).zip(units) {
             match self.shape.mapping {
-                Mapping::Mtt => mlx5_mtt::ptag.set(entry, address | RIGHTS),
+                Mapping::Mtt | Mapping::SmallMtt => mlx5_mtt::ptag.set(entry, address | RIGHTS),
                 Mapping::Ksm => {
                     mlx5_ksm::key.set(entry, self.under.into());
                     mlx5_ksm::va.set(entry, *address);
                 }
                 Mapping::Klm(len) => {
                     let (real, rest) = entry.split_at_mut(mlx5_klm::SIZE);
-                    for (klm, va, len) in [(real, *address, len), (rest, self.garbage, UNIT - len)] {
+                    for (klm, va, len) in [(real, *address, len), (rest, self.garbage, PAGE - len)] {
                         mlx5_klm::key.set(klm, self.under.into());
                         mlx5_klm::va.set(klm, va);
                         mlx5_klm::bcount.set(klm, len as u64);
@@ -236,7 +264,7 @@ impl Striding {
             next_seg::next_wqe_index.set(&mut wqe, self.links[usize::from(index)].into());
         }
         let segment = &mut wqe[at..];
-        let start = usize::from(index) * self.shape.spaced_units() * UNIT + self.shape.headroom;
+        let start = usize::from(index) * self.shape.spaced_units() * self.shape.unit() + self.shape.headroom;
         data::byte_count.set(segment, self.shape.wqe_bytes() as u64);
         data::lkey.set(segment, self.mkey.into());
         data::addr.set(segment, start as u64);
@@ -256,8 +284,9 @@ impl Striding {
         let mut rang = false;
         while self.posted.len() + self.in_progress.len() < most {
             let index = self.head;
-            let align = if self.shape.mapping == Mapping::Mtt { UNIT } else { 1 };
-            let units = (0..self.shape.units()).map(|_| host.dma_alloc(UNIT, align)).collect::<Result<Vec<_>>>()?;
+            let unit = self.shape.unit();
+            let align = if matches!(self.shape.mapping, Mapping::Mtt | Mapping::SmallMtt) { unit } else { 1 };
+            let units = (0..self.shape.units()).map(|_| host.dma_alloc(unit, align)).collect::<Result<Vec<_>>>()?;
             if !self.post_umr(host, index, &units)? {
                 units.into_iter().for_each(|unit| host.dma_free(unit));
                 break;
@@ -337,6 +366,11 @@ impl Striding {
         Ok(any.then_some(self.pc))
     }
 
+    /// Whether WQEs are a linked list.
+    pub(crate) fn is_linked(&self) -> bool {
+        self.shape.linked
+    }
+
     /// Whether the device has all WQEs but the one that is always kept.
     pub fn is_full(&self) -> bool {
         self.posted.len() == (1 << self.shape.log_size) - 1
@@ -347,30 +381,45 @@ impl Striding {
         self.posted.len()
     }
 
-    /// Takes in a completion without error. `relink` is the WQE whose link changed, to be written.
+    /// Takes in a completion. `relink` is the WQE whose link changed, to be written.
     ///
     /// # Errors
     /// Not the WQE or stride that is next; more strides than there are.
     pub(crate) fn complete<H: Host>(&mut self, host: &H, cqe: &Cqe) -> Result<(Option<Arrival>, Option<u16>)> {
         let (wqe_id, stride) = (cqe64::wqe_id.get(cqe) as u16, cqe64::wqe_counter.get(cqe) as usize);
         let (taken, all) = (cqe64::consumed_strides.get(cqe) as usize, 1usize << self.shape.log_strides);
-        if self.posted.front() != Some(&wqe_id) || stride != self.used {
-            let first = self.posted.front();
+        let first = self.posted.front();
+        // A payload that goes on in the stride of the one before it may need no other.
+        let goes_on = self.split.is_some() && (cqe64::shampo_match.is_set(cqe) || stride == self.used);
+        if first != Some(&wqe_id) || (stride != self.used && !goes_on) {
             return Err(misbehaves!("stride {stride} of WQE {wqe_id:#x}, next is {} of {first:x?}", self.used));
         }
+        let used = self.used;
         self.used += taken;
-        if taken == 0 || self.used > all {
+        if (taken == 0 && !goes_on) || self.used > all {
             return Err(misbehaves!("{taken} strides from {stride} on, of {all}"));
         }
-        let arrival = if cqe64::filler.is_set(cqe) {
+        let arrival = if CqeOpcode(cqe64::opcode.get(cqe) as u8) == CqeOpcode::RESP_ERR {
+            Some(Arrival::Error(CqeSyndrome(mlx5_err_cqe::syndrome.get(cqe) as u8)))
+        } else if cqe64::filler.is_set(cqe) {
             self.fillers += 1;
             None
+        } else if let Some(split) = &mut self.split {
+            let head = cqe64::shampo_header_size.get(cqe) as usize;
+            let len = cqe64::mpwrq_byte_cnt.get(cqe) as usize - head;
+            let mut frame = split.headers(host, cqe, len, used << self.shape.log_stride)?;
+            let at = cqe64::shampo_data_offset.get(cqe) as usize;
+            frame.extend(self.gather(host, wqe_id, at, len));
+            if (at + len).div_ceil(1 << self.shape.log_stride) != self.used {
+                return Err(misbehaves!("{taken} strides for {len} bytes from {at:#x} on"));
+            }
+            Some(Arrival::Frame(frame, *cqe))
         } else {
             let len = cqe64::mpwrq_byte_cnt.get(cqe) as usize;
             if len.div_ceil(1 << self.shape.log_stride) != taken {
                 return Err(misbehaves!("{taken} strides for {len} bytes"));
             }
-            Some(Arrival::Frame(self.gather(host, wqe_id, stride, len), *cqe))
+            Some(Arrival::Frame(self.gather(host, wqe_id, stride << self.shape.log_stride, len), *cqe))
         };
         if self.used < all {
             return Ok((arrival, None));
@@ -383,13 +432,14 @@ impl Striding {
         Ok((arrival, self.shape.linked.then_some(tail)))
     }
 
-    fn gather<H: Host>(&self, host: &H, index: u16, stride: usize, len: usize) -> Vec<u8> {
-        let start = self.shape.headroom + (stride << self.shape.log_stride);
+    fn gather<H: Host>(&self, host: &H, index: u16, offset: usize, len: usize) -> Vec<u8> {
+        let start = self.shape.headroom + offset;
+        let size = self.shape.unit();
         let mut frame = vec![0u8; len];
         let mut at = 0;
         while at < len {
-            let (unit, within) = ((start + at) / UNIT, (start + at) % UNIT);
-            let n = (UNIT - within).min(len - at);
+            let (unit, within) = ((start + at) / size, (start + at) % size);
+            let n = (size - within).min(len - at);
             match self.mapped[usize::from(index)].get(unit) {
                 Some(address) => host.mem_read(address + within as u64, &mut frame[at..at + n]),
                 // The headroom of the last stride moves its end into the next unit, which is garbage.
@@ -405,6 +455,9 @@ impl Striding {
         self.mapped.into_iter().flatten().for_each(|unit| host.dma_free(unit));
         host.dma_free(self.garbage);
         host.dma_free(self.list);
+        if let Some(split) = self.split {
+            split.free(host);
+        }
         self.icosq.free(host);
     }
 }

@@ -182,6 +182,16 @@ impl<H: Host> Driver<H> {
         Ok((&mut pair.sq, &mut self.host))
     }
 
+    /// The machine and a channel's receive queue together.
+    ///
+    /// # Errors
+    /// No such channel.
+    pub fn rq_and_host(&mut self, channel: usize) -> Result<(&mut crate::rq::Rq, &mut H)> {
+        let Some(net) = self.net.as_deref_mut() else { return Err(closed()) };
+        let Some(pair) = net.channels.get_mut(channel) else { return Err(closed()) };
+        Ok((&mut pair.rq, &mut self.host))
+    }
+
     /// The machine and the send queue for UMR of a channel whose receive queue is a striding one.
     ///
     /// # Errors

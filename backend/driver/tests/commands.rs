@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{Drv, Rng, goodbye, mac, opened, plain, probed};
+use common::{Drv, Rng, goodbye, mac, opened, plain, probed, rules};
 use mlx5emu_card::ResetKind;
 use mlx5emu_driver::command::{PCI_CMD_XPORT, input};
 use mlx5emu_driver::{Config, Driver, Error, Host, NetConfig};
@@ -239,7 +239,7 @@ fn doorbells_for_slots_that_hold_no_command_do_no_harm() {
 #[test]
 fn a_held_command_stops_no_other_and_not_the_pages() {
     let (world, mut a, mut b) = probed(60);
-    world.borrow_mut().card().hold(0, Opcode::ALLOC_TRANSPORT_DOMAIN);
+    rules(&world, &["x: cmd op=ALLOC_TRANSPORT_DOMAIN => hold"]);
     let held = a.submit(&input(Opcode::ALLOC_TRANSPORT_DOMAIN, 16), 16).unwrap();
     for _ in 0..40 {
         alive(&mut a);
@@ -247,7 +247,7 @@ fn a_held_command_stops_no_other_and_not_the_pages() {
     }
     assert!(matches!(a.wait(held), Err(Error::Timeout(_))));
     assert_eq!(world.borrow_mut().card().parked(0), 1);
-    assert_eq!(world.borrow_mut().card().release(0, Opcode::ALLOC_TRANSPORT_DOMAIN), 1);
+    assert_eq!(world.borrow_mut().card().release_fault("x"), Ok(1));
     let out = a.wait(held).unwrap().ok().unwrap();
     a.dealloc_transport_domain(mlx5emu_prm::layouts::alloc_transport_domain_out::transport_domain.get32(&out)).unwrap();
     goodbye(a);
@@ -259,7 +259,7 @@ fn a_reset_with_commands_parked_and_half_done_answers_none_of_them() {
     for seed in 0..30 {
         for kind in [ResetKind::Flr, ResetKind::Software, ResetKind::Conventional] {
             let (world, mut a, mut b) = opened(100 + seed, &NetConfig::default());
-            world.borrow_mut().card().hold(0, Opcode::ALLOC_PD);
+            rules(&world, &["cmd op=ALLOC_PD fn=pf0 => hold times=all"]);
             let tickets: Vec<_> = (0..5).map(|_| a.submit(&input(Opcode::ALLOC_PD, 16), 16).unwrap()).collect();
             let other = a.submit(&input(Opcode::QUERY_ADAPTER, 16), 0x110).unwrap();
             for _ in 0..seed {
@@ -283,7 +283,8 @@ fn a_reset_with_commands_parked_and_half_done_answers_none_of_them() {
             drop((tickets, other));
             // The driver starts anew on the same machine; the other function never noticed.
             let host = a.abandon();
-            world.borrow_mut().card().release(0, Opcode::ALLOC_PD);
+            // All of them were forgotten.
+            assert_eq!(world.borrow_mut().card().clear_faults(None), Ok((1, 0)));
             let mut a = Driver::probe(host, Config::default()).unwrap();
             a.open(NetConfig::default()).unwrap();
             alive(&mut b);

@@ -200,6 +200,41 @@ fn the_firmware_the_cable_and_the_sensor_tell_about_themselves() {
 }
 
 #[test]
+fn the_histogram_of_corrected_symbols_counts_clean_codewords() {
+    let (_, mut a, mut b) = opened(6, &NetConfig::default());
+    let pphcr = register(&mut a, Register::PPHCR, false, &port_register(pphcr_reg::SIZE)).unwrap();
+    // As MLX5E_HISTOGRAM_FEC_RS_528_514, which corrects up to 7 symbols.
+    assert_eq!((pphcr_reg::active_hist_type.get(&pphcr), pphcr_reg::num_of_bins.get(&pphcr)), (3, 8));
+    for n in 0..8 {
+        let range = pphcr_reg::bin_range.at(&pphcr, n);
+        assert_eq!((bin_range_layout::low_val.get(range), bin_range_layout::high_val.get(range)), (n as u64, n as u64));
+    }
+    let histogram = |driver: &mut Drv| {
+        let mut data = port_register(ppcnt_reg::SIZE);
+        ppcnt_reg::grp.set(&mut data, PpcntGroup::RS_FEC_HISTOGRAM_GROUP.0.into());
+        let ppcnt = register(driver, Register::PPCNT, false, &data).unwrap();
+        let set = ppcnt_reg::counter_set.of(&ppcnt);
+        [0, 1, 7].map(|n| be64::value.get(rs_histogram_cntrs::hist.at(set, n)))
+    };
+    assert_eq!(histogram(&mut a), [0, 0, 0]);
+    for n in 0..64 {
+        let frame = plain(mac(&a), mac(&b), 1000, n);
+        b.send(&frame).unwrap();
+        a.recv_wait().unwrap();
+    }
+    assert_eq!(histogram(&mut a), [64 * 1000 / 640, 0, 0]);
+    // Another code has no symbols.
+    let mut data = port_register(pplm_reg::SIZE);
+    pplm_reg::fec_override_admin_100g.set(&mut data, 1);
+    register(&mut a, Register::PPLM, true, &data).unwrap();
+    let pphcr = register(&mut a, Register::PPHCR, false, &port_register(pphcr_reg::SIZE)).unwrap();
+    assert_eq!((pphcr_reg::active_hist_type.get(&pphcr), pphcr_reg::num_of_bins.get(&pphcr)), (0, 0));
+    assert_eq!(histogram(&mut a), [0, 0, 0]);
+    goodbye(a);
+    goodbye(b);
+}
+
+#[test]
 fn ends_that_ask_for_different_error_correction_have_no_link() {
     let (_, mut a, mut b) = opened(4, &NetConfig::default());
     let pplm = register(&mut a, Register::PPLM, false, &port_register(pplm_reg::SIZE)).unwrap();

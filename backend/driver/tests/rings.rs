@@ -21,6 +21,7 @@ fn cq(min: u32) -> impl Strategy<Value = CqShape> {
             page_offset: if wide { offset / 2 * 128 } else { offset * 64 },
             period,
             max_count,
+            compression: None,
         },
     )
 }

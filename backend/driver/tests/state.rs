@@ -227,3 +227,29 @@ fn moderation_counts_from_the_event_or_from_the_last_completion() {
     let (first, second) = deadlines(true);
     assert!(first < second, "{first} {second}");
 }
+
+/// A period that is shorter than it takes to wake a thread ends with the burst; what comes in one burst shares its event.
+#[test]
+fn a_short_period_of_moderation_ends_with_the_burst() {
+    let mut config = NetConfig::default();
+    (config.rq_cq.period, config.rq_cq.max_count) = (8, 100);
+    let (world, mut a, mut b) = opened(7, &config);
+    let events = |b: &Drv| b.net().unwrap().channels[0].rq.cq.events();
+    for round in 0..10 {
+        let before = events(&b);
+        let frames: Vec<_> = (0..20).map(|n| plain(mac(&b), mac(&a), 100, round * 20 + n)).collect();
+        a.send_batch(0, &frames).unwrap();
+        assert!(world.borrow_mut().settle());
+        assert_eq!(world.borrow_mut().card().next_deadline(1), None);
+        for frame in &frames {
+            assert_eq!(b.recv().unwrap().unwrap().frame, *frame);
+        }
+        // Nothing is left: the driver takes the event and wants the next.
+        assert!(b.recv().unwrap().is_none());
+        b.service().unwrap();
+        assert!(world.borrow_mut().settle());
+        assert_eq!(events(&b) - before, 1, "round {round}");
+    }
+    goodbye(a);
+    goodbye(b);
+}

@@ -10,7 +10,10 @@ use mlx5emu_driver::in_process::InProcess;
 use mlx5emu_driver::sq::Sq;
 use mlx5emu_driver::striding::{Mapping, StridingShape};
 use mlx5emu_driver::{Host, NetConfig};
-use mlx5emu_prm::layouts::{mkc, mlx5_cqe64 as cqe, mlx5_wqe_ctrl_seg as ctrl, mlx5_wqe_umr_ctrl_seg as umr};
+use mlx5emu_prm::capability::{CapMode, CapType};
+use mlx5emu_prm::layouts::{
+    cmd_hca_cap_2, mkc, mlx5_cqe64 as cqe, mlx5_wqe_ctrl_seg as ctrl, mlx5_wqe_umr_ctrl_seg as umr,
+};
 use mlx5emu_prm::states::SqState;
 use mlx5emu_prm::wqe::{CqeSyndrome, MkeyMask, WqeOpcode};
 use proptest::prelude::*;
@@ -65,6 +68,17 @@ fn a_packet_a_stride_needs_no_filler() {
     let (_, mut a, mut b) = opened(2, &config(StridingShape::plain()));
     exchange(&mut a, &mut b, 1000, 1900);
     assert_eq!((fillers(&a), fillers(&b)), (0, 0));
+    goodbye(a);
+    goodbye(b);
+}
+
+#[test]
+fn a_page_may_be_as_small_as_the_capability_says() {
+    let shape = StridingShape { mapping: Mapping::SmallMtt, ..StridingShape::plain() };
+    let (_, mut a, mut b) = opened(5, &config(shape));
+    let caps = a.query_hca_cap(CapType::GENERAL_2, CapMode::CUR).unwrap();
+    assert_eq!(1usize << cmd_hca_cap_2::log_min_mkey_entity_size.get(&caps), shape.unit());
+    exchange(&mut a, &mut b, 500, 1900);
     goodbye(a);
     goodbye(b);
 }
@@ -169,7 +183,8 @@ fn a_umr_wqe_that_can_not_be_executed_changes_nothing_and_fails() {
 }
 
 fn shape() -> impl Strategy<Value = StridingShape> {
-    let mapping = prop_oneof![Just(Mapping::Mtt), Just(Mapping::Ksm), Just(Mapping::Klm(3000))];
+    let mapping =
+        prop_oneof![Just(Mapping::Mtt), Just(Mapping::SmallMtt), Just(Mapping::Ksm), Just(Mapping::Klm(3000))];
     (2u32..=5, 3u32..=8, 6u32..=13, any::<bool>(), 0usize..500, mapping, any::<bool>()).prop_map(
         |(log_size, log_strides, log_stride, linked, headroom, mapping, pointer)| {
             // At most 256 KiB a WQE, and room for the longest packet.
@@ -177,7 +192,7 @@ fn shape() -> impl Strategy<Value = StridingShape> {
             // Ranges shorter than their unit hold a packet each.
             let (log_stride, log_strides) =
                 if matches!(mapping, Mapping::Klm(_)) { (12, log_strides.min(6)) } else { (log_stride, log_strides) };
-            StridingShape { log_size, log_strides, log_stride, linked, headroom, mapping, pointer }
+            StridingShape { log_size, log_strides, log_stride, linked, headroom, mapping, split: None, pointer }
         },
     )
 }
@@ -210,7 +225,7 @@ fn exchange_inside(a: &mut Drv, b: &mut Drv, shape: &StridingShape, rounds: u64,
         a.send(&frame).unwrap();
         let got = b.recv_wait().unwrap();
         let start = shape.headroom + ((got.field(cqe::wqe_counter) as usize) << shape.log_stride);
-        let inside = wqe.next_multiple_of(4096).saturating_sub(start).min(len);
+        let inside = wqe.next_multiple_of(shape.unit()).saturating_sub(start).min(len);
         assert_eq!(got.frame.len(), len);
         assert_eq!(got.frame[..inside], frame[..inside], "round {round}, {len} bytes, {inside} of them inside");
     }

@@ -62,6 +62,7 @@ impl Register {
             Self::PCMR => &layouts::pcmr_reg::LAYOUT,
             Self::PDDR => &layouts::pddr_reg::LAYOUT,
             Self::PMLP => &layouts::pmlp_reg::LAYOUT,
+            Self::PPHCR => &layouts::pphcr_reg::LAYOUT,
             Self::PPLM => &layouts::pplm_reg::LAYOUT,
             Self::PCAM => &layouts::pcam_reg::LAYOUT,
             Self::MCAM => &layouts::mcam_reg::LAYOUT,
@@ -99,6 +100,7 @@ impl PpcntGroup {
             Self::PER_TRAFFIC_CLASS_COUNTERS_GROUP => &layouts::eth_per_tc_prio_grp_data_layout::LAYOUT,
             Self::PHYSICAL_LAYER_COUNTERS_GROUP => &layouts::phys_layer_cntrs::LAYOUT,
             Self::PHYSICAL_LAYER_STATISTICAL_GROUP => &layouts::phys_layer_statistical_cntrs::LAYOUT,
+            Self::RS_FEC_HISTOGRAM_GROUP => &layouts::rs_histogram_cntrs::LAYOUT,
             Self::INFINIBAND_PORT_COUNTERS_GROUP => &layouts::ib_port_cntrs_grp_data_layout::LAYOUT,
             _ => return None,
         })

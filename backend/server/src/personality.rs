@@ -1,18 +1,18 @@
 //! From a card description to what the card is made of.
 
+use mlx5emu_card::eswitch::PF_VPORT;
 use mlx5emu_card::function::front::BAR0_SIZE;
-use mlx5emu_card::{FunctionSetup, PageCounts, Personality, PortSetup};
-use mlx5emu_config::{Card, FunctionName, MacAddr};
+use mlx5emu_card::function::timeouts::Timeouts;
+use mlx5emu_card::{FunctionSetup, PageCounts, PageIds, PageManner, Personality, PortSetup, VfPageCounts};
+use mlx5emu_config::{Card, FunctionName, MacAddr, Placement};
+use mlx5emu_prm::layouts::dtor_reg;
 use mlx5emu_wire::Cabling;
 
 use crate::StartError;
-use crate::function::config::ConfigSetup;
+use crate::function::config::{ConfigSetup, SriovSetup};
 
 // The command line computes the window of the root port from the configuration's figure.
 const _: () = assert!(mlx5emu_config::BAR0_BYTES == BAR0_SIZE);
-
-/// The first VHCA id: 0 stands for "no function" in many commands.
-const FIRST_VHCA_ID: u16 = 1;
 
 /// What `card` is made of.
 ///
@@ -25,11 +25,13 @@ pub(crate) fn personality(card: &Card) -> Result<Personality, StartError> {
     let ports =
         ports.map(|(n, port)| PortSetup { mac: port.mac.0, speed_mbps: port.speed.mbps(), peer: cabling.peer(n) });
     let functions = card.functions();
-    let setups = functions.iter().zip(FIRST_VHCA_ID..).map(|(function, vhca_id)| FunctionSetup {
+    let setups = functions.iter().map(|function| FunctionSetup {
         name: function.to_string(),
         port: port_of(*function),
-        vhca_id,
-        vectors: card.limits.vectors,
+        vport: if let FunctionName::Vf { vf, .. } = function { vf + 1 } else { PF_VPORT },
+        vhca_id: card.vhca_id(*function),
+        vectors: card.vectors(*function),
+        bar0: card.bar0_bytes(*function),
     });
     let version = card.firmware.version;
     Ok(Personality {
@@ -41,20 +43,83 @@ pub(crate) fn personality(card: &Card) -> Result<Personality, StartError> {
             init: card.firmware.pages.init,
             event: card.firmware.pages.event,
         },
+        vf_pages: VfPageCounts { enable: card.firmware.vf_pages.enable, init: card.firmware.vf_pages.init },
+        seed: card.seed,
+        page_manner: page_manner(card),
+        timeouts: timeouts(&card.timeouts),
         hash_key: hash_key(),
         ports: ports.collect(),
         functions: setups.collect(),
     })
 }
 
+fn page_manner(card: &Card) -> PageManner {
+    let firmware = &card.firmware;
+    PageManner {
+        ids: match firmware.page_ids {
+            mlx5emu_config::PageIds::FunctionId => PageIds::FunctionId,
+            mlx5emu_config::PageIds::VhcaId => PageIds::VhcaId,
+            mlx5emu_config::PageIds::VhcaIdIgnored => PageIds::VhcaIdIgnored,
+        },
+        take_at_most: firmware.take_at_most.unwrap_or(u32::MAX),
+        canaries: firmware.canaries,
+        boot_id: firmware.slips.boot_id,
+        init_id: firmware.slips.init_id,
+        take_twice: firmware.slips.take_twice,
+    }
+}
+
 /// The configuration space of each function of `card`.
 pub(crate) fn config_setup(card: &Card, function: FunctionName) -> ConfigSetup {
     ConfigSetup {
         bar0: card.bar0_bytes(function),
-        vectors: card.limits.vectors,
+        vectors: card.vectors(function),
         serial: guid(first_mac(card)),
         multifunction: card.functions().len() > 1,
+        sriov: sriov_setup(card, function),
     }
+}
+
+/// Where the VFs of `function` are, if it is a PF that has some.
+fn sriov_setup(card: &Card, function: FunctionName) -> Option<SriovSetup> {
+    let FunctionName::Pf(pf) = function else { return None };
+    let placement = Placement::of(card);
+    let devfn = |name| placement.functions.iter().find(|placed| placed.function == name).map(|placed| placed.devfn());
+    let (own, first) = (devfn(function)?, devfn(FunctionName::vf(pf, 0))?);
+    let next_pf = pf + 1;
+    Some(SriovSetup {
+        total: card.vfs,
+        first_offset: u16::from(first - own),
+        function: own,
+        next_function: if usize::from(next_pf) < card.ports.len() { devfn(FunctionName::Pf(next_pf))? } else { 0 },
+        bar0: card.bar0_bytes(FunctionName::vf(pf, 0)),
+    })
+}
+
+/// What the registers say. Without any the driver is not to look at them; with one, all that have no value of "none" must
+/// say what the driver has anyway.
+fn timeouts(told: &mlx5emu_config::Timeouts) -> Option<Timeouts> {
+    if *told == mlx5emu_config::Timeouts::default() {
+        return None;
+    }
+    let dtor = [
+        (dtor_reg::pcie_toggle_to, told.pci_toggle),
+        (dtor_reg::health_poll_to, told.health_poll_interval),
+        (dtor_reg::full_crdump_to, told.full_crdump),
+        (dtor_reg::fw_reset_to, told.fw_reset),
+        (dtor_reg::flush_on_err_to, told.flush_on_error),
+        (dtor_reg::pci_sync_update_to, told.pci_sync_update),
+        (dtor_reg::tear_down_to, told.teardown),
+        (dtor_reg::fsm_reactivate_to, told.fsm_reactivate),
+        (dtor_reg::reclaim_pages_to, told.reclaim_pages),
+        (dtor_reg::reclaim_vfs_pages_to, told.reclaim_vfs_pages),
+        (dtor_reg::reset_unload_to, told.reset_unload),
+    ];
+    Some(Timeouts {
+        fw_init: told.fw_init.unwrap_or(Timeouts::DRIVERS_FW_INIT),
+        cmd: told.cmd.unwrap_or(Timeouts::DRIVERS_CMD),
+        dtor: dtor.into_iter().filter_map(|(field, ms)| Some((field, ms?))).collect(),
+    })
 }
 
 fn port_of(function: FunctionName) -> usize {

@@ -6,18 +6,20 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
 
-use mlx5emu_card::{Card as Device, Personality};
+use mlx5emu_card::{Card as Device, Personality, faults};
 use mlx5emu_config::dir::{ClaimedDir, DirError};
-use mlx5emu_config::{Card, FunctionName};
+use mlx5emu_config::{Card, FunctionName, Placement};
 use mlx5emu_pci_model::config::BuildError;
 use mlx5emu_vfio_user::{FunctionMemory, Irqs, Stop};
 use mlx5emu_wire::{CablingError, PlugError};
+use rustix::fs::{Dir, OFlags};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
 use crate::clock::Clock;
 use crate::control::{self, View};
 use crate::function::PciFunction;
-use crate::function::config::pf_config;
+use crate::function::config::{pf_config, vf_config};
+use crate::function::virtual_functions::VirtualFunctions;
 use crate::threads::{Threads, worker_count};
 use crate::wires::{self, Waiting};
 use crate::{personality, sandbox};
@@ -42,6 +44,8 @@ pub enum Confinement {
 pub struct StartOptions {
     /// Who is confined.
     pub confinement: Confinement,
+    /// Whether there is a socket for guests too (`guest.sock`).
+    pub guest_control: bool,
     /// Engine workers; as many as cores, four at most, when not given.
     pub workers: Option<usize>,
 }
@@ -55,7 +59,9 @@ pub enum StartError {
     /// A wire to the outside that cannot be.
     #[error(transparent)]
     Wire(#[from] PlugError),
-    /// A size of BAR0 that this firmware does not have.
+    /// A fault rule that names what is not there.
+    #[error("the card's faults: {0}")]
+    Fault(String),
     /// The configuration space cannot be laid out.
     #[error("the configuration space of {function} cannot be: {source}")]
     Config {
@@ -86,6 +92,8 @@ fn system(what: impl Into<String>) -> impl FnOnce(io::Error) -> StartError {
 pub struct Running {
     sockets: Vec<(FunctionName, PathBuf)>,
     control: PathBuf,
+    /// The guests' control socket, if there is one.
+    guest: Option<PathBuf>,
     /// Those of the wires to the outside.
     own_sockets: Vec<PathBuf>,
     stop: Stop,
@@ -98,7 +106,9 @@ pub struct Running {
 struct Bound {
     functions: Vec<(FunctionName, UnixListener)>,
     control: UnixListener,
+    guest: Option<UnixListener>,
     wires: Vec<Waiting>,
+    descriptors: Option<Dir>,
 }
 
 /// What the serving threads are, once they are there.
@@ -113,6 +123,7 @@ struct Serving {
 /// A sentence that names what is wrong and the remedy.
 pub fn start(card: &Card, dir: &Path, options: StartOptions) -> Result<Running, StartError> {
     let made_of = personality::personality(card)?;
+    faults::check(&made_of, &card.faults).map_err(StartError::Fault)?;
     let stop = Stop::new().map_err(system("make an eventfd"))?;
     let dir = ClaimedDir::claim(dir)?;
     let mut sockets = Vec::new();
@@ -123,6 +134,7 @@ pub fn start(card: &Card, dir: &Path, options: StartOptions) -> Result<Running, 
         sockets.push((function, path));
     }
     let control_path = dir.control_socket()?;
+    let guest = options.guest_control.then(|| dir.guest_socket()).transpose()?;
     let plugs = wires::bind(card, dir.path())?;
     let own_sockets: Vec<PathBuf> = plugs.iter().filter_map(|(_, plug)| Some(plug.own_socket()?.to_owned())).collect();
     let (mut wires, mut wire_joins) = (Vec::new(), Vec::new());
@@ -133,7 +145,9 @@ pub fn start(card: &Card, dir: &Path, options: StartOptions) -> Result<Running, 
         wires.push(wire);
         wire_joins.push(join);
     }
-    let bound = Bound { functions, control: listen(&control_path)?, wires };
+    let guest_listener = guest.as_deref().map(listen).transpose()?;
+    let bound =
+        Bound { functions, control: listen(&control_path)?, guest: guest_listener, wires, descriptors: descriptors() };
     let serving = match options.confinement {
         Confinement::Nobody => serve(card, made_of, bound, options, &stop)?,
         Confinement::Caller => {
@@ -152,7 +166,14 @@ pub fn start(card: &Card, dir: &Path, options: StartOptions) -> Result<Running, 
     };
     let Serving { engine, mut joins } = serving;
     joins.append(&mut wire_joins);
-    Ok(Running { sockets, control: control_path, own_sockets, stop, engine, joins, claimed: dir })
+    Ok(Running { sockets, control: control_path, guest, own_sockets, stop, engine, joins, claimed: dir })
+}
+
+/// This process's open files, to be counted later: a confined process can't open the directory any more.
+fn descriptors() -> Option<Dir> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let opened = rustix::fs::open("/proc/self/fd", flags, rustix::fs::Mode::empty());
+    opened.and_then(Dir::new).inspect_err(|error| log::debug!("open files cannot be counted: {error}")).ok()
 }
 
 /// A listening socket that only its owner may connect to, from its first moment: the file inherits the descriptor's mode.
@@ -179,6 +200,7 @@ fn serve(
     let spaces = vectors.iter().map(|irqs| FunctionMemory::new(Arc::clone(irqs))).collect();
     let workers = options.workers.unwrap_or_else(worker_count);
     let mut device = Device::new(made_of, spaces);
+    device.add_faults(&card.faults).map_err(StartError::Fault)?;
     bound.wires.iter().for_each(|wire| wire.plug_into(&mut device));
     let engine = Threads::start(device, Clock::start(), workers);
     let engine = Arc::new(engine.map_err(system("start a worker"))?);
@@ -203,18 +225,43 @@ fn spawn_all(
     joins: &mut Vec<JoinHandle<()>>,
 ) -> Result<(), StartError> {
     let mut functions = Vec::new();
+    let mut listeners = Vec::new();
     for (index, ((name, listener), irqs)) in bound.functions.into_iter().zip(vectors).enumerate() {
-        let config = pf_config(&personality::config_setup(card, name));
+        let setup = personality::config_setup(card, name);
+        let build = if matches!(name, FunctionName::Vf { .. }) { vf_config } else { pf_config };
+        let config = build(&setup);
         let config = config.map_err(|source| StartError::Config { function: name, source })?;
-        let Some(function) = PciFunction::new(index, Arc::clone(engine), irqs, config) else { continue };
+        let Some(function) = PciFunction::new(index, Arc::clone(engine), irqs, config, setup.serial) else { continue };
         let function = Arc::new(function);
         functions.push(Arc::clone(&function));
+        listeners.push((name, listener, function));
+    }
+    introduce_virtual_functions(card, &listeners);
+    for (name, listener, function) in listeners {
         joins.push(spawn_function(name, listener, function, stop).map_err(system("start a thread"))?);
     }
     bound.wires.into_iter().for_each(|wire| wire.begin(engine));
-    let view = Arc::new(View::new(card.clone(), Arc::clone(engine), functions));
-    joins.push(spawn_control(bound.control, view, stop).map_err(system("start a thread"))?);
+    let view = Arc::new(View::new(card.clone(), Arc::clone(engine), functions, bound.descriptors));
+    let control = Some((bound.control, control::Kind::Host));
+    for (listener, kind) in control.into_iter().chain(bound.guest.map(|guest| (guest, control::Kind::Guest))) {
+        joins.push(spawn_control(listener, kind, Arc::clone(&view), stop).map_err(system("start a thread"))?);
+    }
     Ok(())
+}
+
+/// Tells each PF its VFs, and where their configuration space is in the machine.
+fn introduce_virtual_functions(card: &Card, functions: &[(FunctionName, UnixListener, Arc<PciFunction>)]) {
+    let placement = Placement::of(card);
+    let ecam = |name: FunctionName| {
+        let placed = placement.functions.iter().find(|placed| placed.function == name)?;
+        // 4 KiB of configuration space by Routing ID (PCI Express Base 6.0, section 7.2.2).
+        Some(card.anchor.ecam + (u64::from(placed.bus_number) << 20 | u64::from(placed.devfn()) << 12))
+    };
+    for (name, _, pf) in functions.iter().filter(|(name, ..)| matches!(name, FunctionName::Pf(_))) {
+        let its_own = functions.iter().filter(|(vf, ..)| vf != name && vf.parent_pf() == name.parent_pf());
+        let vfs = its_own.filter_map(|(vf, _, function)| Some((Arc::clone(function), ecam(*vf)?)));
+        pf.set_virtual_functions(VirtualFunctions { functions: vfs.collect() });
+    }
 }
 
 fn spawn_function(
@@ -232,10 +279,15 @@ fn spawn_function(
     })
 }
 
-fn spawn_control(listener: UnixListener, view: Arc<View>, stop: &Stop) -> io::Result<JoinHandle<()>> {
+fn spawn_control(
+    listener: UnixListener,
+    kind: control::Kind,
+    view: Arc<View>,
+    stop: &Stop,
+) -> io::Result<JoinHandle<()>> {
     let stop = stop.clone();
     Builder::new().name("control".into()).spawn(move || {
-        if let Err(error) = control::serve(&listener, &view, &stop) {
+        if let Err(error) = control::serve(&listener, kind, &view, &stop) {
             log::error!("control: the socket cannot be served: {error}");
         }
     })
@@ -259,6 +311,11 @@ impl Running {
     /// The control socket.
     pub fn control(&self) -> &Path {
         &self.control
+    }
+
+    /// The guests' control socket, if they are given one.
+    pub fn guest_control(&self) -> Option<&Path> {
+        self.guest.as_deref()
     }
 
     /// The directory of all sockets, absolute.
@@ -287,7 +344,13 @@ impl Running {
         self.stop.stop();
         join_all(&mut self.joins);
         self.engine.stop();
-        for path in self.sockets.drain(..).map(|(_, path)| path).chain([std::mem::take(&mut self.control)]) {
+        for path in self
+            .sockets
+            .drain(..)
+            .map(|(_, path)| path)
+            .chain([std::mem::take(&mut self.control)])
+            .chain(self.guest.take())
+        {
             match std::fs::remove_file(&path) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {
                     log::warn!("cannot remove {}: {error}", path.display());

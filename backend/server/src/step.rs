@@ -86,9 +86,13 @@ pub fn execute<M: DmaSpace + 'static>(gate: &Gate<M>, current: &mut Current, now
     Step::Done
 }
 
-/// Writes the answer (gate shared).
+/// Writes the answer (gate shared), or does some of what must be done before: then the command is still there.
 pub fn answer<M: DmaSpace + 'static>(gate: &Gate<M>, f: FunctionIndex, current: &mut Current, now: u64) -> Step {
-    let Some(reply) = current.reply.take() else { return Step::Idle };
+    let Some(mut reply) = current.reply.take() else { return Step::Idle };
+    if gate.read().mind_canaries(&mut reply) {
+        current.reply = Some(reply);
+        return Step::Done;
+    }
     let finished = gate.read().finish(&reply, now);
     let step = finished.map_or_else(|error| wanted(f, error), |()| Step::Done);
     if matches!(step, Step::Fetch(_)) {
@@ -97,7 +101,7 @@ pub fn answer<M: DmaSpace + 'static>(gate: &Gate<M>, f: FunctionIndex, current: 
     step
 }
 
-/// A whole command: what is left of the last one, else the next. `take` is [`resume`] or [`fetch`]. The clock is read
+/// A whole command, or some of a long one: what is left of the last one, else the next. `take` is [`resume`] or [`fetch`]. The clock is read
 /// anew for each part, so that the record says how long the command took.
 pub fn command<M: DmaSpace + 'static>(
     gate: &Gate<M>,

@@ -17,8 +17,12 @@
 use std::fmt::Write;
 use std::sync::Arc;
 
-use mlx5emu_card::{Card, Front, FunctionIndex, FunctionSetup, PageCounts, Personality, PortSetup, ResetKind};
+use mlx5emu_card::function::front::BAR0_SIZE;
+use mlx5emu_card::{
+    Card, Front, FunctionIndex, FunctionSetup, PageCounts, Personality, PortSetup, ResetKind, VfPageCounts,
+};
 use mlx5emu_pci_model::testing::{TestSpace, TransferKind};
+use mlx5emu_vfio_user::FunctionMemory;
 use parking_lot::RwLock;
 
 use crate::space::{Outside, Space};
@@ -58,6 +62,13 @@ impl Traced for TestSpace {
             let _ = writeln!(log, "  {kind:?} {addr:#x}+{len} {:?} {:016x}", transfer.attrs, digest(&data));
         }
     }
+}
+
+/// A machine's memory takes no notes: it is for measurements, not for replay.
+impl Traced for FunctionMemory {
+    fn start_trace(&self) {}
+
+    fn take_trace(&self, _: &mut String) {}
 }
 
 /// FNV-1a, 64 bits: to see that bytes differ, not to protect them.
@@ -171,17 +182,15 @@ impl<M: Traced> Stepper<M> {
         let card = self.gate.read();
         let mut tasks = Vec::new();
         for (f, seat) in self.seats.iter().enumerate() {
-            let front = &seat.front;
-            let queues = !(front.sends.is_empty() && front.cqs.pending.is_empty() && front.eqs.pending.is_empty());
             let due = |at: Option<u64>| at.is_some_and(|at| at <= self.now);
             let free = seat.current.is_free();
             let able = [
                 (Task::Resume, free && due(card.parked_deadline(f))),
-                (Task::Fetch, free && front.first_slot().is_some()),
+                (Task::Fetch, free && seat.front.first_slot().is_some()),
                 (Task::Execute, seat.current.is_fetched()),
                 (Task::Answer, seat.current.is_executed()),
-                (Task::Timers, due(card.next_deadline(f))),
-                (Task::Serve, seat.ready || queues),
+                (Task::Timers, due(card.timer_deadline(f))),
+                (Task::Serve, seat.ready || card.rung(f) || due(card.flow_deadline(f))),
             ];
             tasks.extend(able.into_iter().filter(|(_, able)| *able).map(|(task, _)| (f, task)));
         }
@@ -260,8 +269,9 @@ impl<M: Traced> Stepper<M> {
     fn serve(&mut self, f: FunctionIndex) -> Step {
         let card = self.gate.get_mut();
         let served = card.serve(f, self.now);
-        if let Some(uplink) = card.port_uplink(f) {
-            uplink.flush();
+        if card.port_uplink(f).is_some_and(|uplink| uplink.flush()) {
+            // Whoever sends by this wire waited for that.
+            self.seats.iter_mut().for_each(|seat| seat.ready = true);
         }
         match served {
             Ok(served) => {
@@ -315,13 +325,24 @@ impl<M: Traced> Stepper<M> {
 
 /// A card for tests: two ports wired to each other, a function each, and nothing that differs from run to run.
 pub fn test_personality() -> Personality {
-    let function = |n: u16| FunctionSetup { name: format!("pf{n}"), port: n.into(), vhca_id: n + 1, vectors: 8 };
+    let function = |n: u16| FunctionSetup {
+        name: format!("pf{n}"),
+        port: n.into(),
+        vport: 0,
+        vhca_id: n + 1,
+        vectors: 8,
+        bar0: BAR0_SIZE,
+    };
     let port = |n: u8| PortSetup { mac: [2, 0, 0, 0, 0, n + 1], speed_mbps: 100_000, peer: Some(usize::from(1 - n)) };
     Personality {
         version: (28, 43, 1000),
         psid: "EMU0000000001".into(),
         system_image_guid: 0x0200_0003_0000_0001,
         pages: PageCounts { boot: 3, init: 5, event: 7 },
+        vf_pages: VfPageCounts { enable: 6, init: 10 },
+        seed: 0,
+        page_manner: mlx5emu_card::PageManner::default(),
+        timeouts: None,
         hash_key: (1, 2),
         ports: vec![port(0), port(1)],
         functions: vec![function(0), function(1)],

@@ -50,8 +50,9 @@ pub(crate) fn spawn(port: usize, plug: Plug, confined: bool, stop: &Stop) -> io:
 fn run(port: usize, plug: &Plug, engine: &Receiver<Arc<Threads<FunctionMemory>>>, stop: &Stop) {
     // The card did not come to be.
     let Ok(engine) = engine.recv() else { return };
+    let functions: Vec<_> = engine.gate().read().functions_on(port).collect();
     let Some(porter) = engine.gate().read().porter(port) else { return };
-    plug.run(stop, &Hook { engine, port, porter });
+    plug.run(stop, &Hook { engine, port, porter, functions });
 }
 
 impl Waiting {
@@ -72,16 +73,23 @@ struct Hook {
     engine: Arc<Threads<FunctionMemory>>,
     port: usize,
     porter: FunctionIndex,
+    /// Those that send over the wire.
+    functions: Vec<FunctionIndex>,
 }
 
 impl Notify for Hook {
     fn arrived(&self) {
-        self.engine.wake(self.porter);
+        // As with doorbells: to wake a worker takes as long as to deliver what came.
+        self.engine.rung(self.porter);
     }
 
     fn link(&self, up: bool) {
         let now = self.engine.clock().now();
         self.engine.change(self.porter, |card| card.set_carrier(self.port, up, now));
+    }
+
+    fn room(&self) {
+        self.functions.iter().for_each(|f| self.engine.wake(*f));
     }
 }
 
@@ -93,11 +101,15 @@ impl Uplink for External {
         self.0.send(frame);
     }
 
-    fn flush(&self) {
-        self.0.flush();
+    fn has_room(&self) -> bool {
+        self.0.has_room()
     }
 
-    fn receive(&self, deliver: &mut dyn FnMut(&[u8])) {
+    fn flush(&self) -> bool {
+        self.0.flush()
+    }
+
+    fn receive(&self, deliver: &mut dyn FnMut(&[&[u8]])) {
         self.0.receive(deliver);
     }
 

@@ -99,6 +99,7 @@ impl Slot {
     }
 
     /// Stores `value`, cut to the field's width.
+    #[inline]
     pub fn set(self, param: &mut MatchParam, value: u32) {
         if let Some(d) = param.0.get_mut(usize::from(self.dword)) {
             *d = (*d & !(self.mask << self.shift)) | ((value & self.mask) << self.shift);
@@ -282,6 +283,15 @@ const fn supported() -> MatchParam {
     all
 }
 
+/// Behind so many dwords no field is supported.
+const SUPPORTED_DWORDS: usize = {
+    let mut end = MATCH_PARAM_DWORDS;
+    while end > 0 && SUPPORTED.0[end - 1] == 0 {
+        end -= 1;
+    }
+    end
+};
+
 impl MatchParam {
     /// All zero.
     pub const ZERO: Self = Self([0; MATCH_PARAM_DWORDS]);
@@ -316,12 +326,25 @@ impl MatchParam {
     /// The key of a packet.
     pub fn of_packet(frame: &[u8], headers: &Headers, meta: &Metadata) -> Self {
         let mut key = Self::ZERO;
-        key.put_metadata(meta);
-        key.put_ethernet(headers);
-        key.put_vlans(headers.vlans());
-        key.put_ip(headers);
-        key.put_transport(frame, headers);
+        key.put_packet(frame, headers, meta);
         key
+    }
+
+    /// Turns the key of a packet into that of another one.
+    pub(crate) fn become_packet(&mut self, frame: &[u8], headers: &Headers, meta: &Metadata) {
+        // Behind these, the key of a packet is zero.
+        if let Some(used) = self.0.get_mut(..SUPPORTED_DWORDS) {
+            used.fill(0);
+        }
+        self.put_packet(frame, headers, meta);
+    }
+
+    fn put_packet(&mut self, frame: &[u8], headers: &Headers, meta: &Metadata) {
+        self.put_metadata(meta);
+        self.put_ethernet(headers);
+        self.put_vlans(headers.vlans());
+        self.put_ip(headers);
+        self.put_transport(frame, headers);
     }
 
     fn put_metadata(&mut self, meta: &Metadata) {

@@ -5,8 +5,8 @@ use mlx5emu_steering::key::{MatchCriteria, MatchParam, Metadata, Slot, fields};
 use mlx5emu_steering::packet::{Headers, VlanTag, ethertype};
 use mlx5emu_steering::tables::{
     Actions, Budget, CounterValue, Destination, FlowContext, GroupId, GroupSpec, HashKey, Limits, MAX_HOPS, MAX_PUSHED,
-    Miss, Namespace, Outcome, PacketContext, RawModifyAction, Steering, TableId, TableSpec, TableType, Target, Verdict,
-    Verdicts,
+    Miss, Namespace, Outcome, PacketContext, Packets, RawModifyAction, Steering, TableId, TableSpec, TableType, Target,
+    Verdict, Verdicts,
 };
 
 const FDB: Namespace = Namespace::new(TableType::Fdb, 0);
@@ -42,12 +42,22 @@ impl Bench {
         self.steering.set_entry(self.ns, table, index, context).unwrap();
     }
 
+    /// One packet by itself; several in a burst must fare as it does.
     fn send_with(&self, frame: &[u8], budget: &mut Budget) -> (Verdicts, Outcome) {
         let headers = Headers::parse(frame).unwrap();
         let mut out = Verdicts::new();
+        let mut packets = Packets::new();
+        for bytes in [frame, &plain(), frame, frame] {
+            assert!(packets.push(bytes, &Metadata::default()));
+        }
+        self.steering.evaluate_burst(self.ns, &mut packets, *budget);
         let mut packet = PacketContext::new(frame, &headers, &Metadata::default());
         let outcome = self.steering.evaluate(self.ns, &mut packet, budget, &mut out);
         assert_eq!(packet.key(), PacketContext::new(frame, &headers, &Metadata::default()).key());
+        for n in [0, 2, 3] {
+            assert_eq!(packets.decision(n), Some((&out, &outcome)));
+            assert_eq!(packets.headers(n), Some(&headers));
+        }
         (out, outcome)
     }
 
@@ -326,4 +336,44 @@ fn a_verdict_goes_on_in_other_tables_with_its_registers_and_tags() {
     rx.steering.evaluate(rx.ns, &mut packet, &mut Budget::new(1), &mut out);
     assert_eq!(targets(&out), [Target::Tir(3)]);
     assert_eq!(out[0].vlan.pushed(), [TAG_A]);
+}
+
+/// Bytes are counted as the packet is when it comes to the entry, whether it came alone or with others; and what changes
+/// between two bursts counts for the second.
+#[test]
+fn a_burst_is_counted_as_its_packets_one_by_one() {
+    let mut b = Bench::new(FDB);
+    let (root, next) = (b.table(0, &[]), b.table(1, &[fields::first_vid]));
+    let (first, second) = (b.steering.alloc_counters(1).unwrap(), b.steering.alloc_counters(1).unwrap());
+    let mut pop = any_to(root, &[Destination::Table(next.0)]);
+    pop.action.0 |= Actions::VLAN_POP | Actions::COUNT;
+    pop.counters.push(first);
+    b.set(root, 0, &pop);
+    let mut inner = FlowContext::forward(next.1, value(&[(fields::first_vid, 7)]), &[vport(1)]);
+    inner.action.0 |= Actions::COUNT;
+    inner.counters.push(second);
+    b.set(next, 0, &inner);
+    let long = [tagged(&[TAG_A, TAG_B]), vec![0; 1000]].concat();
+    let frames = [tagged(&[TAG_A, TAG_B]), long.clone(), tagged(&[TAG_B, TAG_A]), long];
+    let read = |b: &Bench| [first, second].map(|c| b.steering.query_counter(c, false).unwrap());
+    let mut packets = Packets::new();
+    let send = |b: &Bench, packets: &mut Packets| {
+        packets.clear();
+        frames.iter().for_each(|frame| assert!(packets.push(frame, &Metadata::default())));
+        b.steering.evaluate_burst(FDB, packets, Budget::new(4));
+        b.steering.count_burst(packets, 4);
+        (0..4).map(|n| targets(packets.decision(n).unwrap().0).len()).collect::<Vec<_>>()
+    };
+    assert_eq!(send(&b, &mut packets), [1, 1, 0, 1]);
+    let together = read(&b);
+    frames.iter().for_each(|frame| drop(b.send_with(frame, &mut Budget::new(4))));
+    let octets = |lens: &[usize]| lens.iter().map(|n| *n as u64).sum::<u64>();
+    assert_eq!(together[0], CounterValue { packets: 4, octets: octets(&[68, 1068, 68, 1068]) });
+    assert_eq!(together[1], CounterValue { packets: 3, octets: octets(&[64, 1064, 1064]) });
+    let twice = |c: CounterValue| CounterValue { packets: 2 * c.packets, octets: 2 * c.octets };
+    assert_eq!(read(&b), together.map(twice));
+    b.steering.delete_entry(FDB, next.0, 0).unwrap();
+    assert_eq!(send(&b, &mut packets), [0, 0, 0, 0]);
+    assert_eq!(read(&b)[1], twice(together[1]));
+    assert_eq!(read(&b)[0].packets, 12);
 }

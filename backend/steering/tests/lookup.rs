@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use mlx5emu_steering::key::{MatchCriteria, MatchParam, Metadata, fields};
 use mlx5emu_steering::packet::Headers;
 use mlx5emu_steering::tables::{
-    Budget, Destination, Error, FlowContext, GroupId, GroupSpec, HashKey, Limits, Miss, ModifyMask, Namespace,
-    PacketContext, Steering, TableId, TableSpec, TableType, Target, Verdicts,
+    Budget, Destination, Error, FlowContext, GroupId, GroupSpec, HashKey, Limits, MAX_BURST, Miss, ModifyMask,
+    Namespace, PacketContext, Packets, Steering, TableId, TableSpec, TableType, Target, Verdicts,
 };
 use proptest::prelude::*;
 
@@ -39,10 +39,15 @@ impl Few {
         p
     }
 
-    fn packet(self) -> PacketContext {
+    fn frame(self) -> ([u8; 20], Metadata) {
         let frame = [2, 0, 0, 0, 0, self.dmac, 2, 0, 0, 0, 0, 9, 0x81, 0, 0, self.vid, 0x88, 0xb5, 0, 0];
         let mut meta = Metadata { source_port: u16::from(self.port), ..Metadata::default() };
         meta.regs.c[0] = u32::from(self.reg) << 16;
+        (frame, meta)
+    }
+
+    fn packet(self) -> PacketContext {
+        let (frame, meta) = self.frame();
         PacketContext::new(&frame, &Headers::parse(&frame).unwrap(), &meta)
     }
 }
@@ -65,6 +70,7 @@ enum Step {
     Delete { pick: usize },
     Miss { table: usize, to: usize },
     Send { packet: Few },
+    Burst { packets: Vec<Few>, counted: usize },
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -79,7 +85,12 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         3 => (any::<usize>(), 0..TABLES * 3, 0u32..4).prop_map(|(pick, to, tag)| Step::Modify { pick, to, tag }),
         4 => any::<usize>().prop_map(|pick| Step::Delete { pick }),
         1 => (0..TABLES, 0..TABLES + 1).prop_map(|(table, to)| Step::Miss { table, to }),
-        8 => few().prop_map(|packet| Step::Send { packet }),
+        6 => few().prop_map(|packet| Step::Send { packet }),
+        3 => (proptest::collection::vec((few(), 1..4usize), 1..MAX_BURST), 0..2 * MAX_BURST).prop_map(|(runs, counted)| {
+            // Runs of packets that are alike, as flows send them.
+            let packets = runs.into_iter().flat_map(|(few, times)| vec![few; times]).take(MAX_BURST).collect();
+            Step::Burst { packets, counted }
+        }),
     ];
     proptest::collection::vec(step, 1..200)
 }
@@ -104,6 +115,8 @@ struct Model {
     steering: Steering,
     ids: Vec<TableId>,
     tables: Vec<ModelTable>,
+    /// Kept from burst to burst, as a card does.
+    packets: Packets,
 }
 
 fn same(a: &MatchParam, b: &MatchParam, mask: &MatchParam) -> bool {
@@ -117,7 +130,7 @@ impl Model {
         let spec = |n: usize| TableSpec::new(NS, n as u8, LOG_SIZE);
         let ids: Vec<_> = (0..TABLES).map(|n| steering.create_table(&spec(n)).unwrap()).collect();
         steering.set_root(NS, ids[0]).unwrap();
-        Self { steering, ids, tables: (0..TABLES).map(|_| ModelTable::default()).collect() }
+        Self { steering, ids, tables: (0..TABLES).map(|_| ModelTable::default()).collect(), packets: Packets::new() }
     }
 
     fn destination(&self, to: usize) -> Destination {
@@ -261,6 +274,49 @@ impl Model {
         }
     }
 
+    /// Packets and misses of each table.
+    fn counts(&self) -> Vec<(u64, u64)> {
+        self.steering.inspect().map(|table| (table.packets, table.misses)).collect()
+    }
+
+    /// Sends one packet; says what tables counted of it.
+    fn count_one(&mut self, packet: Few) -> Vec<(u64, u64)> {
+        let before = self.counts();
+        self.send(packet);
+        self.counts().into_iter().zip(before).map(|(now, before)| (now.0 - before.0, now.1 - before.1)).collect()
+    }
+
+    /// Packets that are decided about together, of which the first `counted` are counted: all is as with one by one.
+    fn burst(&mut self, burst: &[Few], counted: usize) {
+        let counted = counted.min(burst.len());
+        let mut packets = std::mem::take(&mut self.packets);
+        packets.clear();
+        for packet in burst {
+            let (frame, meta) = packet.frame();
+            assert!(packets.push(&frame, &meta));
+        }
+        self.steering.evaluate_burst(NS, &mut packets, Budget::new(8));
+        let mut expected = self.counts();
+        self.steering.count_burst(&packets, counted);
+        let after = self.counts();
+        for (n, packet) in burst.iter().enumerate() {
+            if n < counted {
+                // The model has to know of what was counted.
+                self.walk(&packet.packet().key().clone());
+            }
+            let mut verdicts = Verdicts::new();
+            let outcome = self.steering.evaluate(NS, &mut packet.packet(), &mut Budget::new(8), &mut verdicts);
+            assert_eq!(packets.decision(n), Some((&verdicts, &outcome)));
+            self.walk(&packet.packet().key().clone());
+            let one = self.count_one(*packet);
+            if n < counted {
+                expected.iter_mut().zip(one).for_each(|(sum, visit)| *sum = (sum.0 + visit.0, sum.1 + visit.1));
+            }
+        }
+        assert_eq!(after, expected);
+        self.packets = packets;
+    }
+
     fn run(&mut self, step: &Step) {
         match *step {
             Step::Group { table, start, len, criteria, mask } => self.group(table, start, len, criteria, mask),
@@ -286,6 +342,7 @@ impl Model {
             }
             Step::Miss { table, to } => self.miss(table, to),
             Step::Send { packet } => self.send(packet),
+            Step::Burst { ref packets, counted } => self.burst(packets, counted),
         }
     }
 
@@ -367,14 +424,31 @@ fn a_million_entries_in_one_group() {
     s.set_root(ns, table).unwrap();
     let frame = [0; 60];
     let headers = Headers::parse(&frame).unwrap();
-    for n in 0..N {
+    let meta = |n: u32| {
         let mut meta = Metadata::default();
         meta.regs.c[1] = n.wrapping_mul(0x9e37_79b1);
+        meta
+    };
+    let expected = |n: u32| (!n.is_multiple_of(3)).then_some(Target::Tir(n));
+    for n in 0..N {
         let mut out = Verdicts::new();
-        s.evaluate(ns, &mut PacketContext::new(&frame, &headers, &meta), &mut Budget::new(1), &mut out);
-        let expected = (n % 3 != 0).then_some(Target::Tir(n));
-        assert_eq!(out.first().map(|v| v.target), expected);
+        s.evaluate(ns, &mut PacketContext::new(&frame, &headers, &meta(n)), &mut Budget::new(1), &mut out);
+        assert_eq!(out.first().map(|v| v.target), expected(n));
     }
+    // A table that large is looked up for many packets side by side.
+    let mut packets = Packets::new();
+    for first in (0..N).step_by(MAX_BURST) {
+        packets.clear();
+        let all = first..N.min(first + MAX_BURST as u32);
+        assert!(all.clone().all(|n| packets.push(&frame, &meta(n))));
+        s.evaluate_burst(ns, &mut packets, Budget::new(1));
+        for (at, n) in all.enumerate() {
+            assert_eq!(packets.decision(at).unwrap().0.first().map(|v| v.target), expected(n));
+        }
+        s.count_burst(&packets, packets.len());
+    }
+    let hits = s.inspect().flat_map(|t| t.groups().flat_map(|g| g.entries()).collect::<Vec<_>>());
+    assert!(hits.into_iter().all(|entry| entry.hits == 2));
 }
 
 /// Three groups, the outer two of one mask: the lowest index must win, whichever mask finds it and in whatever order the

@@ -126,6 +126,7 @@ impl Connection<'_> {
                     return Ok(End::Client);
                 }
             }
+            self.commands.device.caught_up();
         }
     }
 

@@ -60,6 +60,10 @@ pub trait Device: Send + Sync {
     /// Writes `data` (1 byte up to the whole region) at `offset`. The access lies within a writable region.
     fn region_write(&self, region: u32, offset: u64, data: &[u8]);
 
+    /// All that has arrived so far was handled: what posted writes asked for can be done for all of them at once. Called
+    /// after one or more calls of the others, before the thread looks for more; the client is not gone.
+    fn caught_up(&self) {}
+
     /// Inserts a range into the function's memory, under the exclusive gate. Whatever takes time (mmap) is done.
     fn dma_map(&self, mapping: Mapping) -> Result<(), MapError>;
 

@@ -14,7 +14,7 @@ use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, SocketAddrUnix, SocketType};
 
 use crate::line::{Line, Notify, Transmit, would_block};
-use crate::poll::wait;
+use crate::poll::{Patience, wait};
 use crate::queue::{MAX_FRAME, Outgoing, PREFIX};
 
 /// How often the wire asks whether the other end is there.
@@ -66,12 +66,13 @@ pub(crate) fn run(pair: &Pair, line: &Line, stop: BorrowedFd<'_>, notify: &dyn N
     let mut buffer = vec![0; MAX_FRAME + 1];
     let mut held = None;
     let mut ask = Instant::now();
+    let mut patience = Patience::new();
     loop {
-        let (unsent, failed) = line.out_state();
-        if ask <= Instant::now() || failed {
+        let out = line.out_state();
+        if ask <= Instant::now() || out.failed {
             ask = Instant::now() + ASK;
             let found = pair.find();
-            if line.is_up() && (failed || !found) {
+            if line.is_up() && (out.failed || !found) {
                 line.close(notify);
                 held = None;
             }
@@ -81,9 +82,10 @@ pub(crate) fn run(pair: &Pair, line: &Line, stop: BorrowedFd<'_>, notify: &dyn N
         }
         let mut want = PollFlags::empty();
         want.set(PollFlags::IN, !line.is_paused());
-        want.set(PollFlags::OUT, unsent && line.is_up());
-        let woken =
-            wait(stop, line, Some((pair.socket.as_fd(), want)), Some(ask.saturating_duration_since(Instant::now())));
+        want.set(PollFlags::OUT, out.unsent && line.is_up());
+        let until_ask = ask.saturating_duration_since(Instant::now());
+        let time = patience.left(line, out, notify).map_or(until_ask, |left| left.min(until_ask));
+        let woken = wait(stop, line, Some((pair.socket.as_fd(), want)), Some(time));
         if woken.stop {
             if line.is_up() {
                 line.close(notify);
@@ -91,7 +93,7 @@ pub(crate) fn run(pair: &Pair, line: &Line, stop: BorrowedFd<'_>, notify: &dyn N
             return;
         }
         if woken.socket.contains(PollFlags::OUT) {
-            line.transmit();
+            line.transmit(notify);
         }
         take(pair, line, notify, &mut buffer, &mut held);
     }

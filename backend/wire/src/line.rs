@@ -27,12 +27,22 @@ pub struct Counters {
     pub violations: AtomicU64,
 }
 
+/// Frames that are handed over at once.
+const TOGETHER: usize = 64;
+/// While so many bytes wait to be sent, the port that sends is held off: what it would send stays in the guest's memory, as
+/// it does when a line is slower than its host. A burst still fits into the queue.
+const NO_ROOM: usize = 256 << 10;
+/// With so few bytes left, the port goes on.
+const ROOM_AGAIN: usize = 128 << 10;
+
 /// Who is told of a wire's events, by the wire's thread.
 pub trait Notify {
     /// Frames wait to be taken.
     fn arrived(&self);
     /// The other end came, or went.
     fn link(&self, up: bool);
+    /// There is room again, after [`Line::has_room`] has said that there was none.
+    fn room(&self);
 }
 
 /// The sending side of a socket: writes as much of the queue as goes without waiting.
@@ -46,6 +56,39 @@ struct Out {
     queue: Outgoing,
     socket: Option<Box<dyn Transmit>>,
     failed: bool,
+    /// Bytes that the socket has taken.
+    taken: u64,
+    /// Somebody was told that there is no room, and is to be told when there is.
+    awaited: bool,
+    /// The other end has taken nothing for too long: until it does again, nobody waits for it.
+    given_up: bool,
+}
+
+impl Out {
+    /// Whether somebody must be told of room. Says so once.
+    fn take_awaited(&mut self) -> bool {
+        let room = self.given_up || self.socket.is_none() || self.queue.waiting().len() <= ROOM_AGAIN;
+        room && std::mem::take(&mut self.awaited)
+    }
+}
+
+/// What the wire's thread must know of the sending side.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct OutState {
+    /// Something waits for the socket.
+    pub(crate) unsent: bool,
+    /// The socket failed.
+    pub(crate) failed: bool,
+    /// Bytes that the socket has taken.
+    pub(crate) taken: u64,
+}
+
+/// What came of sending.
+struct Sent {
+    /// Nothing waits any more.
+    all: bool,
+    /// There is room that was waited for.
+    room: bool,
 }
 
 #[derive(Default)]
@@ -106,15 +149,30 @@ impl Line {
         }
     }
 
-    /// Gives the socket what it takes without waiting. The rest is the wire's thread's.
-    pub fn flush(&self) {
-        if self.unsent.swap(false, Acquire) && !self.transmit() {
-            self.kick();
-        }
+    /// Whether as many frames as a burst has can be sent without loss. If not, [`Notify::room`] or [`Line::flush`] tells when
+    /// they can. An end that takes nothing for long is not waited for: what is sent to it is dropped.
+    pub fn has_room(&self) -> bool {
+        let mut out = self.out.lock();
+        let room = out.given_up || out.socket.is_none() || out.queue.waiting().len() < NO_ROOM;
+        out.awaited |= !room;
+        room
     }
 
-    /// Hands over the frames that came, oldest first: a bounded number. Not from two threads at a time.
-    pub fn receive(&self, deliver: &mut dyn FnMut(&[u8])) {
+    /// Gives the socket what it takes without waiting. The rest is the wire's thread's. True: there is room again, after
+    /// [`Line::has_room`] has said that there was none.
+    pub fn flush(&self) -> bool {
+        if !self.unsent.swap(false, Acquire) {
+            return false;
+        }
+        let sent = self.send_waiting();
+        if !sent.all {
+            self.kick();
+        }
+        sent.room
+    }
+
+    /// Hands over the frames that came, oldest first, several at once: a bounded number. Not from two threads at a time.
+    pub fn receive(&self, deliver: &mut dyn FnMut(&[&[u8]])) {
         let mut batch = self.delivering.lock();
         let resume = {
             let mut incoming = self.incoming.lock();
@@ -127,7 +185,17 @@ impl Line {
         if resume {
             self.kick();
         }
-        batch.frames().for_each(deliver);
+        let mut frames = batch.frames();
+        loop {
+            let mut together = [&[][..]; TOGETHER];
+            // In this order no frame is taken out for which there is no place.
+            let count = together.iter_mut().zip(&mut frames).map(|(place, frame)| *place = frame).count();
+            if count == 0 {
+                break;
+            }
+            deliver(&together[..count]);
+        }
+        drop(frames);
         batch.clear();
     }
 
@@ -154,16 +222,24 @@ impl Line {
 
     /// The other end is there.
     pub(crate) fn open(&self, socket: Box<dyn Transmit>, notify: &dyn Notify) {
-        *self.out.lock() = Out { socket: Some(socket), ..Out::default() };
+        self.renew(Some(socket), notify);
         self.counters.connections.fetch_add(1, Relaxed);
         self.up.store(true, Release);
         log::info!("{}: the other end is there", self.name);
         notify.link(true);
     }
 
+    /// A new sending side; whoever waited for the old one goes on.
+    fn renew(&self, socket: Option<Box<dyn Transmit>>, notify: &dyn Notify) {
+        let old = std::mem::replace(&mut *self.out.lock(), Out { socket, ..Out::default() });
+        if old.awaited {
+            notify.room();
+        }
+    }
+
     /// The other end is gone; so is what waited for it.
     pub(crate) fn close(&self, notify: &dyn Notify) {
-        *self.out.lock() = Out::default();
+        self.renew(None, notify);
         self.unsent.store(false, Release);
         {
             let mut incoming = self.incoming.lock();
@@ -175,25 +251,49 @@ impl Line {
         notify.link(false);
     }
 
-    /// Sends what waits. False: something still waits, or the socket failed.
-    pub(crate) fn transmit(&self) -> bool {
+    /// Sends what waits, as far as it goes.
+    fn send_waiting(&self) -> Sent {
         let mut out = self.out.lock();
-        let Out { queue, socket, failed } = &mut *out;
-        let Some(socket) = socket else { return true };
-        match socket.transmit(queue) {
-            Ok(()) => queue.waiting().is_empty(),
-            Err(error) => {
-                log::debug!("{}: {error}", self.name);
-                *failed = true;
-                false
-            }
+        let Out { queue, socket, failed, .. } = &mut *out;
+        let Some(socket) = socket else { return Sent { all: true, room: out.take_awaited() } };
+        let before = queue.waiting().len();
+        let result = socket.transmit(queue);
+        let left = queue.waiting().len();
+        if let Err(error) = result {
+            log::debug!("{}: {error}", self.name);
+            *failed = true;
+        }
+        if left < before {
+            out.taken = out.taken.wrapping_add((before - left) as u64);
+            out.given_up = false;
+        }
+        Sent { all: left == 0, room: out.take_awaited() }
+    }
+
+    /// Sends what waits, as far as it goes; for the wire's thread.
+    pub(crate) fn transmit(&self, notify: &dyn Notify) {
+        if self.send_waiting().room {
+            notify.room();
         }
     }
 
-    /// Whether something waits for the socket, and whether the socket failed.
-    pub(crate) fn out_state(&self) -> (bool, bool) {
+    /// The other end takes nothing: nobody waits for it any longer.
+    pub(crate) fn give_up(&self, notify: &dyn Notify) {
+        let room = {
+            let mut out = self.out.lock();
+            out.given_up = true;
+            out.take_awaited()
+        };
+        if room {
+            log::debug!("{}: the other end takes nothing: frames to it are dropped", self.name);
+            notify.room();
+        }
+    }
+
+    /// How the sending side is.
+    pub(crate) fn out_state(&self) -> OutState {
         let out = self.out.lock();
-        (!out.queue.waiting().is_empty(), out.failed)
+        OutState { unsent: !out.queue.waiting().is_empty(), failed: out.failed, taken: out.taken }
     }
 
     /// A frame came. False: there is no room; the thread is woken when there is.

@@ -1,11 +1,41 @@
 //! What a wire's thread waits for.
 
 use std::os::fd::BorrowedFd;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use crate::line::Line;
+use crate::line::{Line, Notify, OutState};
+
+/// How long the other end may take nothing before nobody waits for it. A driver takes a queue that stands still for
+/// broken after seconds.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+/// How long to wait for an end that takes nothing.
+pub(crate) struct Patience {
+    taken: u64,
+    since: Instant,
+}
+
+impl Patience {
+    pub(crate) fn new() -> Self {
+        Self { taken: 0, since: Instant::now() }
+    }
+
+    /// The time that is left; `None` while nothing waits. When it is over, the line is told, and it begins anew.
+    pub(crate) fn left(&mut self, line: &Line, out: OutState, notify: &dyn Notify) -> Option<Duration> {
+        if !out.unsent || out.taken != self.taken {
+            *self = Self { taken: out.taken, ..Self::new() };
+        }
+        let mut left = PATIENCE.saturating_sub(self.since.elapsed());
+        if left.is_zero() {
+            line.give_up(notify);
+            *self = Self { taken: out.taken, ..Self::new() };
+            left = PATIENCE;
+        }
+        out.unsent.then_some(left)
+    }
+}
 
 /// What woke it.
 pub(crate) struct Woken {

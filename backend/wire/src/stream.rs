@@ -12,7 +12,7 @@ use rustix::io::Errno;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketAddrUnix, SocketFlags, SocketType};
 
 use crate::line::{Line, Notify, Transmit, would_block};
-use crate::poll::{Woken, wait};
+use crate::poll::{Patience, Woken, wait};
 use crate::queue::{MAX_FRAME, Outgoing, PREFIX};
 
 /// How long to wait between two attempts to connect.
@@ -101,48 +101,80 @@ pub(crate) fn run(source: &Source, line: &Line, stop: BorrowedFd<'_>, notify: &d
 fn connected(socket: &Arc<OwnedFd>, line: &Line, stop: BorrowedFd<'_>, notify: &dyn Notify, buffer: &mut [u8]) -> bool {
     let mut filled = 0;
     let mut linger = Linger(LINGER);
+    let mut patience = Patience::new();
+    // Something is read and not looked at yet.
+    let mut more = false;
     loop {
         let mut want = PollFlags::empty();
         want.set(PollFlags::IN, !line.is_paused());
-        let (unsent, failed) = line.out_state();
-        want.set(PollFlags::OUT, unsent);
-        if failed {
+        let out = line.out_state();
+        want.set(PollFlags::OUT, out.unsent);
+        if out.failed {
             return false;
         }
-        let Woken { stop, socket: events, .. } = wait(stop, line, Some((socket.as_fd(), want)), None);
+        let time = patience.left(line, out, notify);
+        let time = if more { Some(Duration::ZERO) } else { time };
+        let Woken { stop, socket: events, .. } = wait(stop, line, Some((socket.as_fd(), want)), time);
         if stop {
             return true;
         }
         if events.contains(PollFlags::OUT) {
-            line.transmit();
+            line.transmit(notify);
         }
         let hung_up = events.intersects(PollFlags::HUP | PollFlags::ERR);
-        for _ in 0..READS {
-            // What came is looked at first: there was no room for it the last time, perhaps.
-            match take_frames(line, &mut buffer[..filled]) {
-                Err(()) => return false,
-                Ok(used) => {
-                    buffer.copy_within(used..filled, 0);
-                    filled -= used;
-                    if used > 0 {
-                        notify.arrived();
-                    }
-                }
-            }
-            if line.is_paused() || filled == buffer.len() {
-                if hung_up && !linger.take() {
-                    return false;
-                }
-                break;
-            }
-            match rustix::net::recv(&**socket, &mut buffer[filled..], RecvFlags::DONTWAIT) {
-                Ok((0, _)) => return false,
-                Ok((n, _)) => filled += n,
-                Err(error) if would_block(error) => break,
-                Err(_) => return false,
-            }
+        match take_in(socket, line, notify, buffer, &mut filled) {
+            Came::End => return false,
+            Came::NoRoom if hung_up && !linger.take() => return false,
+            came => more = matches!(came, Came::More),
         }
     }
+}
+
+/// What came of reading.
+enum Came {
+    /// There may be more, and what was read last is not looked at yet.
+    More,
+    /// There is no more for now.
+    All,
+    /// Nobody takes what is there.
+    NoRoom,
+    /// The connection is to end.
+    End,
+}
+
+/// Reads what there is, up to a limit, and takes the frames in it. `filled` bytes at the front of `buffer` are no whole frames
+/// yet, or there was no room for them.
+fn take_in(socket: &OwnedFd, line: &Line, notify: &dyn Notify, buffer: &mut [u8], filled: &mut usize) -> Came {
+    // A stream that gave less than there was room for has no more for now.
+    let mut drained = false;
+    for _ in 0..READS {
+        match take_frames(line, &mut buffer[..*filled]) {
+            Err(()) => return Came::End,
+            Ok(used) => {
+                buffer.copy_within(used..*filled, 0);
+                *filled -= used;
+                if used > 0 {
+                    notify.arrived();
+                }
+            }
+        }
+        if line.is_paused() || *filled == buffer.len() {
+            return Came::NoRoom;
+        }
+        if drained {
+            return Came::All;
+        }
+        match rustix::net::recv(socket, &mut buffer[*filled..], RecvFlags::DONTWAIT) {
+            Ok((0, _)) => return Came::End,
+            Ok((n, _)) => {
+                *filled += n;
+                drained = *filled < buffer.len();
+            }
+            Err(error) if would_block(error) => return Came::All,
+            Err(_) => return Came::End,
+        }
+    }
+    Came::More
 }
 
 /// Takes the whole frames from the front of `bytes`, as far as there is room; says how many bytes they were.

@@ -29,6 +29,7 @@ struct Heard {
     up: AtomicBool,
     changes: AtomicU64,
     arrived: AtomicU64,
+    room: AtomicU64,
 }
 
 struct Ear(Arc<Heard>);
@@ -41,6 +42,10 @@ impl Notify for Ear {
     fn link(&self, up: bool) {
         self.0.up.store(up, SeqCst);
         self.0.changes.fetch_add(1, SeqCst);
+    }
+
+    fn room(&self) {
+        self.0.room.fetch_add(1, SeqCst);
     }
 }
 
@@ -75,7 +80,7 @@ impl Running {
     fn frames(&self, count: usize) -> Vec<Vec<u8>> {
         let got = Mutex::new(Vec::new());
         eventually("frames", || {
-            self.line.receive(&mut |frame| got.lock().unwrap().push(frame.to_vec()));
+            self.line.receive(&mut |frames| got.lock().unwrap().extend(frames.iter().map(|frame| frame.to_vec())));
             got.lock().unwrap().len() >= count
         });
         got.into_inner().unwrap()
@@ -201,9 +206,11 @@ fn frames_that_nobody_takes_hold_the_sender_off_and_none_is_lost() {
     assert!(!sender.is_finished() && wire.line.waiting() <= 256);
     let mut next = 0u32;
     eventually("all of them", || {
-        wire.line.receive(&mut |frame| {
-            assert_eq!(frame[..4], next.to_be_bytes());
-            next += 1;
+        wire.line.receive(&mut |frames| {
+            for frame in frames {
+                assert_eq!(frame[..4], next.to_be_bytes());
+                next += 1;
+            }
         });
         next == 20_000
     });
@@ -285,9 +292,11 @@ fn datagrams_that_are_no_frames_are_counted_and_those_that_nobody_takes_wait() {
     eventually("frames", || wire.line.waiting() == 256);
     let mut next = 0u32;
     eventually("all", || {
-        wire.line.receive(&mut |frame| {
-            assert_eq!(frame, next.to_be_bytes());
-            next += 1;
+        wire.line.receive(&mut |frames| {
+            for frame in frames {
+                assert_eq!(*frame, next.to_be_bytes());
+                next += 1;
+            }
         });
         next == 2000
     });
@@ -312,4 +321,63 @@ fn a_socket_in_use_is_named_with_the_remedy_and_a_stale_one_is_replaced() {
     let error = wire(&format!("stream:{}", "x".repeat(100))).err().unwrap().to_string();
     assert!(error.contains("the wire of p3") && error.contains("107"), "{error}");
     assert!(Plug::bind(0, &Wire::None, dir.path()).unwrap().is_none());
+}
+
+/// Sends until the wire has no room; says how many frames that took.
+fn fill(wire: &Running) -> usize {
+    let mut sent = 0;
+    while wire.line.has_room() {
+        wire.send(&[&[sent as u8; 1500]]);
+        sent += 1;
+        assert!(sent < 10_000, "there must be an end to it");
+    }
+    sent
+}
+
+#[test]
+fn a_slow_end_is_waited_for_and_loses_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    for kind in ["stream:s,server", "dgram:ours,theirs"] {
+        let wire = Running::start(dir.path(), kind);
+        let stream = kind.starts_with("stream");
+        let mut reader: Box<dyn FnMut() + Send> = if stream {
+            let mut other = UnixStream::connect(dir.path().join("s")).unwrap();
+            Box::new(move || drop(read(&mut other, 1504)))
+        } else {
+            let other = UnixDatagram::bind(dir.path().join("theirs")).unwrap();
+            Box::new(move || assert_eq!(other.recv(&mut [0; 2000]).unwrap(), 1500))
+        };
+        wire.is_up(true);
+        let mut sent = 0;
+        for round in 1..4 {
+            sent += fill(&wire);
+            let more = sent - 10;
+            (0..more).for_each(|_| reader());
+            sent -= more;
+            eventually("room", || wire.heard.room.load(SeqCst) == round);
+            assert!(wire.line.has_room());
+        }
+        assert_eq!(wire.line.counters.dropped.load(Relaxed), 0, "{kind}");
+    }
+}
+
+#[test]
+fn an_end_that_takes_nothing_is_given_up_until_it_does() {
+    let dir = tempfile::tempdir().unwrap();
+    let wire = Running::start(dir.path(), "stream:s,server");
+    let mut other = UnixStream::connect(dir.path().join("s")).unwrap();
+    wire.is_up(true);
+    let sent = fill(&wire);
+    eventually("patience to end", || wire.heard.room.load(SeqCst) == 1);
+    assert!(wire.line.has_room());
+    // Nothing makes anybody wait now, and what does not fit is lost.
+    (0..1000).for_each(|_| wire.send(&[&[0; 1500]]));
+    assert!(wire.line.has_room() && wire.line.counters.dropped.load(Relaxed) > 0);
+    (0..sent).for_each(|_| drop(read(&mut other, 1504)));
+    eventually("a wire that is waited for again", || {
+        wire.send(&[&[0; 1500]]);
+        !wire.line.has_room()
+    });
+    drop(other);
+    eventually("room for whoever waits for an end that is gone", || wire.heard.room.load(SeqCst) == 2);
 }

@@ -2,7 +2,6 @@
 # shows: the driver and the card agree on every page: the driver's count is the card's, and after unload all have come back
 # tier: ci
 # timeout: 180
-# needs: $EXCHANGE for the card's side; without it only the driver's side is checked
 # broken: a leaked page ("FW pages counter is … on teardown"), a page freed while the firmware has it, an object left alive
 . "${0%/*}/../lib/tap.sh"
 

@@ -5,12 +5,7 @@
 # broken: lost echoes, or packets that crossed without the ports' counters noticing
 . "${0%/*}/../lib/tap.sh"
 
-driver_loaded || modprobe mlx5_core
-for function in $(functions); do
-	until_true 60 netdev "$function"
-done
-two_ports
-point $? "both ports come up"
+start_two_ports
 
 # sent NAMESPACE DEVICE: packets sent so far.
 sent() {
@@ -21,9 +16,9 @@ before0=$(sent "" "$port0")
 before1=$(sent peer "$port1")
 for size in 56 1400; do
 	check "IPv4, first port to second, $size bytes" all_echoes 5 ping -i 0.2 -s $size 192.0.2.2
-	check "IPv4, second port to first, $size bytes" all_echoes 5 ip netns exec peer ping -i 0.2 -s $size 192.0.2.1
+	check "IPv4, second port to first, $size bytes" all_echoes 5 peer ping -i 0.2 -s $size 192.0.2.1
 	check "IPv6, first port to second, $size bytes" all_echoes 5 ping -6 -i 0.2 -s $size 2001:db8::2
-	check "IPv6, second port to first, $size bytes" all_echoes 5 ip netns exec peer ping -6 -i 0.2 -s $size 2001:db8::1
+	check "IPv6, second port to first, $size bytes" all_echoes 5 peer ping -6 -i 0.2 -s $size 2001:db8::1
 done
 check "no echo of a hundred is lost" all_echoes 100 ping -i 0.02 192.0.2.2
 # Every echo request or answer is one packet sent: 10 a size and protocol, and the hundred.

@@ -5,12 +5,7 @@
 # broken: a queue that is dead after a change, a warning of the kernel, an object that is left alive
 . "${0%/*}/../lib/tap.sh"
 
-driver_loaded || modprobe mlx5_core
-for function in $(functions); do
-	until_true 60 netdev "$function"
-done
-two_ports
-point $? "both ports come up"
+start_two_ports
 
 channels=$(ethtool -l "$port0" | sed -n '/Pre-set/,/Current/s/^Combined:[[:space:]]*//p')
 say "up to $channels channels"

@@ -5,27 +5,13 @@
 # broken: a carrier that does not follow, frames that are lost or too long after a change
 . "${0%/*}/../lib/tap.sh"
 
-driver_loaded || modprobe mlx5_core
-for function in $(functions); do
-	until_true 60 netdev "$function"
-done
-two_ports
-point $? "both ports come up"
+start_two_ports
 
-peer() {
-	ip netns exec peer "$@"
-}
 no_carrier() {
 	! carrier "$@"
 }
-both_up() {
-	until_true 30 carrier "" "$port0" && until_true 30 carrier peer "$port1"
-}
 both_down() {
 	until_true 30 no_carrier "" "$port0" && until_true 30 no_carrier peer "$port1"
-}
-counter() {
-	ethtool -S "$port0" | sed -n "s/^ *$1: //p"
 }
 
 for round in 1 2; do

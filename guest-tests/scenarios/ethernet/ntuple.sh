@@ -5,20 +5,8 @@
 # broken: a rule that is refused, that takes traffic it does not name, or that stays when it is deleted
 . "${0%/*}/../lib/tap.sh"
 
-driver_loaded || modprobe mlx5_core
-for function in $(functions); do
-	until_true 60 netdev "$function"
-done
-two_ports
-point $? "both ports come up"
+start_two_ports
 
-peer() {
-	ip netns exec peer "$@"
-}
-# counter NAME: one of the second port's statistics.
-counter() {
-	peer ethtool -S "$port1" | sed -n "s/^ *$1: //p"
-}
 no_echo() {
 	! ping -q -c 2 -i 0.2 -W 1 "$@"
 }
@@ -28,7 +16,7 @@ udp() {
 }
 # at_least NAME VALUE: whether a statistic of the second port has come to VALUE.
 at_least() {
-	[ "$(counter "$1")" -ge "$2" ]
+	[ "$(peer_counter "$1")" -ge "$2" ]
 }
 
 check "ntuple filters can be switched on" peer ethtool -K "$port1" ntuple on
@@ -45,7 +33,7 @@ channels=$(peer ethtool -l "$port1" | sed -n 's/^Combined:[^0-9]*//p' | tail -n 
 if [ "${channels:-1}" -ge 2 ]; then
 	for queue in 0 1; do
 		check "a rule that steers a UDP port to queue $queue" peer ethtool -N "$port1" flow-type udp4 dst-port 5000 action $queue loc 2
-		before=$(counter "rx${queue}_packets")
+		before=$(peer_counter "rx${queue}_packets")
 		udp 5000
 		check "queue $queue got all 32 datagrams" until_true 10 at_least "rx${queue}_packets" $((before + 32))
 	done

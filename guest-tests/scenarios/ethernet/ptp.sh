@@ -6,16 +6,8 @@
 . "${0%/*}/../lib/tap.sh"
 
 command -v ptp4l >/dev/null || skip_all "there is no ptp4l in this guest"
-driver_loaded || modprobe mlx5_core
-for function in $(functions); do
-	until_true 60 netdev "$function"
-done
-two_ports
-point $? "both ports come up"
+start_two_ports
 
-peer() {
-	ip netns exec peer "$@"
-}
 work=$(mktemp -d)
 
 for mode in hardware-transmit hardware-receive hardware-raw-clock; do

@@ -38,7 +38,10 @@ again() {
 	until_true 30 netdev "$pf0" || return 1
 	ip netns del peer 2>/dev/null
 	until_true 30 netdev "$pf1" || return 1
-	two_ports && all_echoes 10 ping -i 0.05 192.0.2.2
+	two_ports || return 1
+	# While the other end was away the neighbour was given up, and echoes wait for it to be found again.
+	ip neigh flush all
+	until_true 10 ping -q -c 1 -W 1 192.0.2.2 && all_echoes 10 ping -i 0.05 192.0.2.2
 }
 
 # holdings N: what pf N has alive in the card, and the pages that it holds.
@@ -87,4 +90,12 @@ recovery_messages() {
 	expect 'Fatal error [0-9]+ detected' 'health recovery succeeded'
 	tolerate 'handling bad device here' 'starting teardown' 'mlx5_error_sw_reset:.*(start|end)$' \
 		'Skipping wait for vf pages stage' ': resetting$' ': reset done$' 'starting health recovery flow'
+}
+
+# What it says besides when the firmware tells what is wrong: the health buffer, line by line.
+health_messages() {
+	tolerate ' assert_var\[[0-5]\] 0x[0-9a-f]{8}$' ' assert_(exit_ptr|callra) 0x[0-9a-f]{8}$' ' fw_ver [0-9.]+$' ' time [0-9]+$' \
+		' hw_id 0x[0-9a-f]{8}$' ' rfr [01]$' ' crr 0$' ' severity 3 \(ERROR\)$' ' irisc_index 0$' ' synd 0x[0-9a-f]+: ' \
+		' ext_synd 0x0000$' ' raw fw_ver 0x[0-9a-f]{8}$' 'Expected to see disabled NIC but it is full driver$' \
+		'NIC SW reset in progress$' "Not issuing FW reset. Either it's already done or won't help."
 }

@@ -3,11 +3,11 @@
 #   check "what must hold" COMMAND…    one test point: COMMAND succeeds; what it printed is shown if not
 #   same "what" EXPECTED ACTUAL        one test point: the two are equal
 #   say TEXT…                          a comment
+#   todo WHY COMMAND…                  a check or same that is known to fail, and why; it is no failure, and told when it holds
 #   skip_all WHY                       the scenario cannot run here
 #   finish                             prints the plan; exit status 1 if a point failed
 #
-# $EXCHANGE, when the host shows a folder there, lets a scenario ask the card: `card PATH` prints `ctl inspect --json PATH`,
-# and `descriptors` the number of files that the card's process has open.
+# `emu` is the way to the card (emu --help); `card PATH` prints `emu inspect --json PATH`.
 
 count=0
 failed=0
@@ -20,11 +20,19 @@ say() {
 point() {
 	count=$((count + 1))
 	if [ "$1" = 0 ]; then
-		echo "ok $count - $2"
+		echo "ok $count - $2${todo:+ # TODO $todo}"
 	else
-		failed=$((failed + 1))
-		echo "not ok $count - $2"
+		[ -n "$todo" ] || failed=$((failed + 1))
+		echo "not ok $count - $2${todo:+ # TODO $todo}"
 	fi
+}
+
+todo=
+todo() {
+	todo=$1
+	shift
+	"$@"
+	todo=
 }
 
 check() {
@@ -125,8 +133,46 @@ two_ports() {
 	# Addresses are ready at once: nothing else is on this wire.
 	ip addr replace 192.0.2.1/24 dev "$port0" && ip addr replace 2001:db8::1/64 dev "$port0" nodad || return 1
 	ip -n peer addr replace 192.0.2.2/24 dev "$port1" && ip -n peer addr replace 2001:db8::2/64 dev "$port1" nodad || return 1
-	ip link set "$port0" up && ip -n peer link set lo up && ip -n peer link set "$port1" up || return 1
+	ip link set "$port0" up && ip -n peer link set lo up && ip -n peer link set "$port1" up && both_up
+}
+
+# start_two_ports: the driver is there, and both ports work. The first point of most scenarios.
+start_two_ports() {
+	load && two_ports
+	point $? "both ports come up"
+}
+
+# one_port N: in a machine with one port: the driver is there, and the port has the addresses of end N. Sets $port.
+one_port() {
+	load && port=$(netdev "$(functions | head -n 1)") || return 1
+	ip addr replace "192.0.2.$1/24" dev "$port" && ip addr replace "2001:db8::$1/64" dev "$port" nodad && ip link set "$port" up
+}
+
+# vm NAME COMMAND…: COMMAND, which may be one of these functions, in another machine of the scenario (# vms: in its header).
+vm() {
+	vm=$1
+	shift
+	emu vm "$vm" -- sh -c 'MLX5EMU_TIMEOUT_SCALE=$1; shift; . "$0" >/dev/null; "$@"' \
+		"${0%/*}/../lib/tap.sh" "${MLX5EMU_TIMEOUT_SCALE:-1}" "$@"
+}
+
+# both_up: waits until both ports have a link.
+both_up() {
 	until_true 30 carrier "" "$port0" && until_true 30 carrier peer "$port1"
+}
+
+# peer COMMAND…: in the namespace of the second port.
+peer() {
+	ip netns exec peer "$@"
+}
+
+# counter NAME: one of the first port's statistics; peer_counter NAME: of the second one's.
+counter() {
+	ethtool -S "$port0" | sed -n "s/^ *$1: //p"
+}
+
+peer_counter() {
+	peer ethtool -S "$port1" | sed -n "s/^ *$1: //p"
 }
 
 # carrier NAMESPACE DEVICE: whether the link is up.
@@ -153,7 +199,8 @@ one_namespace() {
 	until_true 30 ip link show dev "$port1"
 }
 
-# What the kernel must and may say in this scenario: one regular expression a line.
+# What the kernel must and may say in this scenario: one regular expression a line. What may be said is written down, too,
+# for who looks at the kernel's log when the scenario has ended.
 expected=
 tolerated='^$'
 
@@ -166,18 +213,41 @@ expect() {
 	done
 }
 
-# tolerate REGEX…: the kernel may say these.
+# tolerate REGEX…: the kernel may say these. One that matches what a warning says goes for its trace, too.
 tolerate() {
 	for regex in "$@"; do
 		tolerated="$tolerated
 $regex"
+		printf '%s\n' "$regex" >>/run/mlx5emu.tolerated
 	done
+}
+
+# messages [LEVELS]: the kernel's log without the traces of tolerated warnings; of some levels only (warn|err…). A trace is one
+# message: all of it is tolerated with its line "WARNING: …", or with the words of WARN() before that, and with no other
+# line. Where it begins has a level of its own, so levels are looked at last.
+messages() {
+	printf '%s\n' "$tolerated" >/run/mlx5emu.regexes
+	dmesg -x | busybox awk -v levels="${1:-}" '
+		FILENAME == "/run/mlx5emu.regexes" { if ($0 != "") regex[++n] = $0; next }
+		/^[a-z]+ *:[a-z]+ *: / { of_levels = levels == "" || $0 ~ "^[a-z]+ *:(" levels ") *: "; sub(/^[a-z]+ *:[a-z]+ *: /, "") }
+		/-\[ cut here \]-/ { printf "%s", held; held = ""; begun = 1; skip = fits = 0 }
+		begun {
+			if (of_levels) held = held $0 "\n"
+			for (i = 1; i <= n; i++) if ($0 ~ regex[i]) fits = 1
+			if (/\] WARNING: / && fits) { skip = 1; held = "" }
+			if (/\] WARNING: |BUG|---\[ end trace /) { printf "%s", held; held = ""; begun = 0 }
+			next
+		}
+		skip { if (/---\[ end trace /) skip = 0; next }
+		of_levels { print }
+		END { printf "%s", held }
+	' /run/mlx5emu.regexes -
 }
 
 # Kernel messages at warning level or above that mlx5, PCI or VFIO wrote, and every oops whoever wrote it.
 bad_messages() {
-	dmesg --level emerg,alert,crit,err,warn | grep -E 'mlx5|pci|PCI|vfio|VFIO|infiniband' | grep -Ev "$tolerated"
-	dmesg | grep -E '\] (RIP|Call Trace|ref_tracker): ?|WARNING:|BUG:|FW pages counter is|unreferenced object 0x'
+	messages 'emerg|alert|crit|err|warn' | grep -E 'mlx5|pci|PCI|vfio|VFIO|infiniband' | grep -Ev "$tolerated"
+	messages | grep -E '\] (RIP|Call Trace|ref_tracker): ?|WARNING:|BUG:|FW pages counter is|unreferenced object 0x' | grep -Ev "$tolerated"
 }
 
 quiet() {
@@ -189,8 +259,34 @@ said() {
 	dmesg | grep -E "$1"
 }
 
+# said_times N REGEX: the kernel has said this as often.
+said_times() {
+	[ "$(dmesg | grep -Ec "$2")" = "$1" ]
+}
+
+# Lines "# dmesg: REGEX" and "# dmesg: REGEX xN" of the scenario's header: what the kernel must say.
+header_dmesg() {
+	sed -n '/^[^#]/q; s/^# dmesg: //p' "$0"
+}
+while read -r regex; do
+	[ -z "$regex" ] || tolerate "$(printf '%s\n' "$regex" | sed 's/ x[0-9][0-9]*$//')"
+done <<-EOF
+$(header_dmesg)
+EOF
+
 # The last point of every scenario.
 check_dmesg() {
+	while read -r regex; do
+		count_wanted=$(printf '%s\n' "$regex" | sed -n 's/.* x\([0-9][0-9]*\)$/\1/p')
+		regex=$(printf '%s\n' "$regex" | sed 's/ x[0-9][0-9]*$//')
+		if [ -n "$count_wanted" ]; then
+			check "the kernel says '$regex' $count_wanted times" times "$count_wanted" "$regex"
+		elif [ -n "$regex" ]; then
+			check "the kernel says '$regex'" said "$regex"
+		fi
+	done <<-EOF
+	$(header_dmesg)
+	EOF
 	while read -r regex; do
 		[ -z "$regex" ] || check "the kernel says '$regex'" said "$regex"
 	done <<-EOF
@@ -199,27 +295,56 @@ check_dmesg() {
 	check "the kernel has nothing to complain of" quiet
 }
 
-# ask WORDS…: has the host do something (scripts/lib.sh: answer_the_guest) and prints what that printed; fails when it
-# failed, or the host does not answer.
-ask() {
-	[ -d "${EXCHANGE:-/nonexistent}" ] || return 1
-	rm -f "$EXCHANGE/answer"
-	echo "$*" >"$EXCHANGE/question.new" && mv "$EXCHANGE/question.new" "$EXCHANGE/question"
-	until_true 30 test -e "$EXCHANGE/answer" || return 1
-	cat "$EXCHANGE/answer"
-	return "$(cat "$EXCHANGE/status")"
-}
-
 # card PATH: the card's own state, as JSON.
 card() {
-	ask inspect "$1"
+	emu inspect --json "$1"
+}
+
+# inject EVENT…: brings an event about in the card (emu inject --help).
+inject() {
+	emu inject -- "$@"
+}
+
+# fault RULE: something goes wrong in the card from now on (emu fault --help).
+fault() {
+	emu fault add "$1" >/dev/null
+}
+
+# held NAME: waits until the fault rule NAME holds something, or has acted if it does not hold.
+held() {
+	emu wait --timeout "$((60 * ${MLX5EMU_TIMEOUT_SCALE:-1}))" "$1" >/dev/null
+}
+
+# release NAME: what the fault rule NAME holds goes on.
+release() {
+	emu release "$1" >/dev/null
+}
+
+# no_faults: takes every fault rule away.
+no_faults() {
+	emu fault clear >/dev/null
 }
 
 # Files that the card's process has open.
 descriptors() {
-	ask descriptors
+	card server/descriptors
 }
 
+# Whether the card can be asked: not when a kernel is tried in another way than with `mlx5emu vm` or `test`.
 can_ask() {
-	[ -d "${EXCHANGE:-/nonexistent}" ]
+	[ -e /dev/virtio-ports/mlx5emu.control ]
+}
+
+# capture AT: begins a capture into /run/capture.pcapng; `captured` ends it and prints what it was.
+capture() {
+	rm -f /run/capture.pcapng
+	emu capture "$1" -o /run/capture.pcapng 2>/run/capture.log &
+	capturing=$!
+	until_true 30 grep -q capturing /run/capture.log
+}
+
+captured() {
+	kill -TERM $capturing
+	wait $capturing || return 1
+	cat /run/capture.log
 }

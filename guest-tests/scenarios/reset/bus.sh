@@ -7,8 +7,7 @@
 . "${0%/*}/../lib/reset.sh"
 
 ready
-two_ports
-point $? "both ports come up"
+start_two_ports
 remember
 root_port=$(dirname "$(readlink -f "/sys/bus/pci/devices/$pf0")")
 

@@ -7,8 +7,7 @@
 . "${0%/*}/../lib/reset.sh"
 
 ready
-two_ports
-point $? "both ports come up"
+start_two_ports
 remember
 for function in "$pf0" "$pf1"; do
 	before=$(recoveries "$function")

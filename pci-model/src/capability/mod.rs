@@ -5,6 +5,7 @@ mod express;
 mod identification;
 mod msix;
 mod power;
+mod sriov;
 mod vendor;
 
 pub use aer::{Aer, CorrectableError, ErrorMessage, UncorrectableError};
@@ -12,18 +13,21 @@ pub use express::{Express, LinkSpeed, PayloadSize};
 pub use identification::{Ari, DeviceSerialNumber};
 pub use msix::Msix;
 pub use power::PowerManagement;
+pub use sriov::{Sriov, VirtualFunctions};
 pub use vendor::{VendorSpecific, Vsec};
 
 pub(crate) use aer::regs as aer_regs;
 pub(crate) use express::regs as express_regs;
 pub(crate) use msix::regs as msix_regs;
 pub(crate) use power::regs as power_regs;
+pub(crate) use sriov::{PAGES as SRIOV_PAGES, regs as sriov_regs};
 
 use crate::config::Register;
 use crate::msix::MsixLayout;
 
 /// Capability IDs (PCI Code and ID Assignment Specification, chapter 2).
 pub(crate) const POWER_ID: u8 = 0x01;
+pub(crate) const VPD_ID: u8 = 0x03;
 pub(crate) const VENDOR_ID: u8 = 0x09;
 pub(crate) const EXPRESS_ID: u8 = 0x10;
 pub(crate) const MSIX_ID: u8 = 0x11;
@@ -32,6 +36,7 @@ pub(crate) const AER_ID: u16 = 0x0001;
 pub(crate) const DSN_ID: u16 = 0x0003;
 pub(crate) const VSEC_ID: u16 = 0x000b;
 pub(crate) const ARI_ID: u16 = 0x000e;
+pub(crate) const SRIOV_ID: u16 = 0x0010;
 
 /// A capability of the PCI-compatible space, ready to be placed: its ID, its length and its registers, with offsets from
 /// its start (the first two bytes, ID and next pointer, are the builder's).
@@ -56,6 +61,7 @@ impl Capability {
             POWER_ID => power_regs::LENGTH,
             EXPRESS_ID => express_regs::LENGTH,
             MSIX_ID => msix_regs::LENGTH,
+            VPD_ID => crate::vpd::LEN,
             _ => 0,
         }
     }
@@ -73,17 +79,22 @@ pub struct ExtendedCapability {
     pub(crate) version: u8,
     pub(crate) len: u16,
     pub(crate) registers: Vec<Register>,
+    pub(crate) sriov: Option<Sriov>,
 }
 
 impl ExtendedCapability {
     /// An extended capability with this ID and version, `len` bytes long (at least 8 are taken), made of `registers`.
     #[must_use]
     pub fn new(id: u16, version: u8, len: u16, registers: Vec<Register>) -> Self {
-        Self { id, version, len, registers }
+        Self { id, version, len, registers, sriov: None }
     }
 
     /// The length that the configuration space counts on when it finds this ID.
     pub(crate) const fn least(&self) -> u16 {
-        if self.id == AER_ID { aer_regs::LENGTH } else { 0 }
+        match self.id {
+            AER_ID => aer_regs::LENGTH,
+            SRIOV_ID => sriov_regs::LENGTH,
+            _ => 0,
+        }
     }
 }

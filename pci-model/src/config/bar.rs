@@ -11,7 +11,7 @@ const TYPE_64: u32 = 0x4;
 /// Prefetchable, bit 3.
 const PREFETCHABLE: u32 = 0x8;
 /// Bits 3:0 are read-only attributes.
-const ATTRIBUTES: u64 = 0xf;
+pub(crate) const ATTRIBUTES: u64 = 0xf;
 /// The smallest memory range that a BAR may ask for, in bytes.
 const MIN_SIZE: u64 = 128;
 
@@ -49,6 +49,10 @@ impl Bar {
         self.size
     }
 
+    pub(crate) const fn is_wide(&self) -> bool {
+        self.wide
+    }
+
     pub(crate) fn check(&self, index: usize) -> Result<(), BuildError> {
         let last = if self.wide { 1 << 63 } else { 1 << 31 };
         if index >= BAR_COUNT || (self.wide && index + 1 >= BAR_COUNT) {
@@ -60,11 +64,15 @@ impl Bar {
         Ok(())
     }
 
-    /// The registers of this BAR at `index`: software can only change the address bits above the size.
+    /// The registers of this BAR in the header, at `index`.
     pub(crate) fn registers(&self, index: usize) -> Vec<Register> {
+        self.registers_at(BAR0 + 4 * index as u16)
+    }
+
+    /// The registers of this BAR from offset `at`: software can only change the address bits above the size.
+    pub(crate) fn registers_at(&self, at: u16) -> Vec<Register> {
         let mask = !(self.size - 1) & !ATTRIBUTES;
         let attributes = if self.wide { TYPE_64 } else { 0 } | if self.prefetchable { PREFETCHABLE } else { 0 };
-        let at = BAR0 + 4 * index as u16;
         let mut registers = vec![Register::u32(at, attributes).writable(mask as u32)];
         if self.wide {
             registers.push(Register::u32(at + 4, 0).writable((mask >> 32) as u32));

@@ -74,6 +74,11 @@ pub enum BuildError {
     },
     /// There are extended capabilities, but none is at 0x100, where the list starts.
     NoFirstExtended,
+    /// A VF BAR is smaller than 4 KiB, does not fit its place, or is the upper half of a 64-bit one.
+    VfBar {
+        /// Its index.
+        index: usize,
+    },
     /// The MSI-X vectors are not 1 to 2048, or table or PBA overlap or do not lie in a BAR.
     Msix,
 }
@@ -91,6 +96,7 @@ impl fmt::Display for BuildError {
             Self::TooShort { id, least } => write!(f, "capability {id:#x} is shorter than its {least} bytes"),
             Self::Duplicate { id } => write!(f, "capability {id:#x} is declared twice"),
             Self::NoFirstExtended => write!(f, "the first extended capability must be at 0x100"),
+            Self::VfBar { index } => write!(f, "VF BAR {index} does not fit there, or is smaller than 4 KiB"),
             Self::Msix => write!(f, "MSI-X needs 1 to 2048 vectors, with table and PBA apart inside a BAR"),
         }
     }
@@ -200,7 +206,11 @@ impl ConfigBuilder {
                 msix = Some(layout);
             }
         }
-        Ok(ConfigSpace::new(registers, bars, msix, &standard, &extended))
+        let sriov = self.extended.iter().find_map(|(_, capability)| capability.sriov.as_ref());
+        if let Some(sriov) = sriov {
+            check_vf_bars(&sriov.bars)?;
+        }
+        Ok(ConfigSpace::new(registers, bars, msix, &standard, &extended, sriov.map(|sriov| sriov.bars)))
     }
 
     fn place_bars(&self, registers: &mut Vec<Register>) -> Result<[Option<Bar>; BAR_COUNT], BuildError> {
@@ -292,6 +302,20 @@ fn check_length(id: u16, len: u16, least: u16) -> Result<(), BuildError> {
 fn check_registers(id: u16, header: u16, len: u16, registers: &[Register]) -> Result<(), BuildError> {
     let inside = |register: &Register| register.offset >= header && register.end() <= usize::from(len);
     if registers.iter().all(inside) { Ok(()) } else { Err(BuildError::RegisterOutside { id }) }
+}
+
+/// The smallest VF BAR: a system page (PCI Express Base 6.0, section 9.3.3.14).
+const MIN_VF_BAR: u64 = 4096;
+
+fn check_vf_bars(bars: &[Option<Bar>; BAR_COUNT]) -> Result<(), BuildError> {
+    let mut upper_half = false;
+    for (index, bar) in bars.iter().enumerate() {
+        if bar.is_some_and(|bar| upper_half || bar.size() < MIN_VF_BAR || bar.check(index).is_err()) {
+            return Err(BuildError::VfBar { index });
+        }
+        upper_half = bar.is_some_and(|bar| bar.is_wide());
+    }
+    Ok(())
 }
 
 fn check_msix(layout: &MsixLayout, bars: &[Option<Bar>; BAR_COUNT]) -> Result<(), BuildError> {

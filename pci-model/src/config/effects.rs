@@ -1,5 +1,7 @@
 //! What a configuration write asks of the function around the registers.
 
+use crate::capability::VirtualFunctions;
+
 /// The device power states that a function here supports (PCI Express Base 6.0, section 5.3.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum PowerState {
@@ -65,6 +67,10 @@ pub struct Effects {
     /// Device Control changed in a way that shapes requests: payload and read-request limits, relaxed ordering, no
     /// snoop, or (in Device Control 2) the AtomicOp requester enable.
     pub requests: bool,
+    /// The VFs that exist, or whether their BARs answer, changed to this.
+    pub virtual_functions: Option<VirtualFunctions>,
+    /// VF BARs whose address or aperture changed, whether they answer or not.
+    pub vf_bars: BarSet,
 }
 
 impl Effects {

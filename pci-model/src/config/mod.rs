@@ -10,6 +10,7 @@ mod errors;
 mod header;
 mod register;
 mod space;
+mod virtual_functions;
 
 pub use bar::{BAR_COUNT, Bar};
 pub use builder::{BuildError, ConfigBuilder, Identity};

@@ -3,7 +3,7 @@
 use super::builder::Placed;
 use super::header::{COMMAND, COMMAND_BUS_MASTER, COMMAND_MEMORY};
 use super::{BAR_COUNT, Bar, BarSet, Effects, MsixControl, PowerState, Register, ResetKind, bar};
-use crate::capability::{self, express_regs, msix_regs, power_regs};
+use crate::capability::{self, VirtualFunctions, express_regs, msix_regs, power_regs};
 use crate::msix::MsixLayout;
 
 /// Length of the configuration space of a PCI Express function in bytes (PCI Express Base 6.0, section 7.2.2).
@@ -22,6 +22,8 @@ pub struct ConfigSpace {
     power: Option<u16>,
     msix: Option<u16>,
     pub(super) aer: Option<u16>,
+    /// Where the SR-IOV capability is, and the BARs that each VF has.
+    pub(super) sriov: Option<(u16, [Option<Bar>; BAR_COUNT])>,
     capabilities: Vec<(u16, u16)>,
     extended: Vec<(u16, u16)>,
 }
@@ -35,6 +37,8 @@ struct State {
     msix: MsixControl,
     bars: [Option<u64>; BAR_COUNT],
     requests: (u16, u16),
+    virtual_functions: VirtualFunctions,
+    vf_bars: [Option<(u64, u64)>; BAR_COUNT],
 }
 
 impl ConfigSpace {
@@ -44,6 +48,7 @@ impl ConfigSpace {
         msix_layout: Option<MsixLayout>,
         standard: &[Placed],
         extended: &[Placed],
+        vf_bars: Option<[Option<Bar>; BAR_COUNT]>,
     ) -> Self {
         let find = |list: &[Placed], id: u16| list.iter().find(|p| p.id == id).map(|p| p.offset);
         let offsets = |list: &[Placed]| list.iter().map(|p| (p.id, p.offset)).collect();
@@ -57,6 +62,7 @@ impl ConfigSpace {
             power: find(standard, capability::POWER_ID.into()),
             msix: find(standard, capability::MSIX_ID.into()),
             aer: find(extended, capability::AER_ID),
+            sriov: find(extended, capability::SRIOV_ID).zip(vf_bars),
             capabilities: offsets(standard),
             extended: offsets(extended),
             registers: Vec::new(),
@@ -87,11 +93,13 @@ impl ConfigSpace {
         };
         let data = &data[..data.len().min(SIZE - offset)];
         let before = self.state();
+        let vfs = self.before_virtual_functions();
         for (at, &byte) in (offset..).zip(data) {
             let kept = self.value[at] & !self.writable[at] & !(self.w1c[at] & byte);
             self.value[at] = kept | (byte & self.writable[at]);
         }
         self.keep_supported_power_state(before.power);
+        self.keep_virtual_functions(vfs);
         Effects { flr: self.asks_for_flr(offset, data), ..self.changes(&before) }
     }
 
@@ -283,6 +291,8 @@ impl ConfigSpace {
             msix: self.msix(),
             bars,
             requests: (self.devctl() & requests, u16::from(self.atomic_requests())),
+            virtual_functions: self.virtual_functions(),
+            vf_bars: std::array::from_fn(|index| self.vf_bar_state(index)),
         }
     }
 
@@ -291,15 +301,19 @@ impl ConfigSpace {
             (*before != now).then_some(now)
         }
         let now = self.state();
-        let moved = (0..BAR_COUNT).filter(|&i| before.bars[i] != now.bars[i]).fold(0, |set, i| set | 1 << i);
+        let set = |differs: &dyn Fn(usize) -> bool| {
+            BarSet((0..BAR_COUNT).filter(|&i| differs(i)).fold(0, |set, i| set | 1 << i))
+        };
         Effects {
             bus_master: changed(&before.bus_master, now.bus_master),
             memory_decode: changed(&before.memory, now.memory),
             flr: false,
             power_state: changed(&before.power, now.power),
             msix: changed(&before.msix, now.msix),
-            bars: BarSet(moved),
+            bars: set(&|i| before.bars[i] != now.bars[i]),
             requests: before.requests != now.requests,
+            virtual_functions: changed(&before.virtual_functions, now.virtual_functions),
+            vf_bars: set(&|i| before.vf_bars[i] != now.vf_bars[i]),
         }
     }
 }

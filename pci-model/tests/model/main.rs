@@ -6,4 +6,5 @@ mod errors;
 mod hostile;
 mod qemu;
 mod registers;
+mod sriov;
 mod test_space;

@@ -22,6 +22,8 @@ pub(crate) enum Accel {
 #[derive(Debug)]
 pub(crate) struct Files {
     pub(crate) initramfs: PathBuf,
+    /// The socket that QEMU's monitor listens on.
+    pub(crate) monitor: Option<PathBuf>,
     /// The socket that takes the kernel console's output.
     pub(crate) console: PathBuf,
     /// Names of virtio ports with the sockets that we listen on.
@@ -45,6 +47,9 @@ pub(crate) fn arguments(config: &VmConfig, files: &Files, accel: Accel, ends_wit
     }
     args.push(["-chardev".into(), format!("socket,id=console,path={}", escape(&files.console))]);
     args.push(["-serial", "chardev:console"]);
+    if let Some(monitor) = &files.monitor {
+        args.push(["-qmp".to_owned(), format!("unix:{},server=on,wait=off", escape(monitor))]);
+    }
     ports(&mut args, config, files);
     shares(&mut args, config);
     args.push(config.qemu_args.iter().cloned());
@@ -150,6 +155,7 @@ mod tests {
     fn lines(config: &VmConfig, accel: Accel) -> Vec<String> {
         let files = Files {
             initramfs: "/run/i".into(),
+            monitor: None,
             console: "/run/a,b".into(),
             ports: vec![("mlx5emu.status".into(), "/run/status".into())],
         };

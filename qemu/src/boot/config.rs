@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::handle::Handle;
 use crate::kernel::Kernel;
 
 /// A virtual machine to boot. [`VmConfig::new`] gives sensible values; every field can be changed.
@@ -39,6 +40,10 @@ pub struct VmConfig {
     pub extra_args: Vec<String>,
     /// Where the kernel console's log goes; a fresh file in the temporary directory when not given.
     pub console_log: Option<PathBuf>,
+    /// Where the command's output goes instead of ours; the command then has no input either.
+    pub output: Option<PathBuf>,
+    /// A way to reach the running machine from another thread.
+    pub handle: Option<Handle>,
     /// The guest's name.
     pub hostname: String,
     /// How the guest's instructions are executed.
@@ -64,6 +69,8 @@ impl VmConfig {
             files: Vec::new(),
             extra_args: Vec::new(),
             console_log: None,
+            output: None,
+            handle: None,
             hostname: "mlx5emu".to_owned(),
             accel: AccelChoice::from_env(),
         }
@@ -147,6 +154,8 @@ pub enum Ending {
     TimedOut,
     /// The machine failed, and why, in one sentence.
     Failed(String),
+    /// It was ended through its [`Handle`].
+    Stopped,
     /// A signal told this process to stop; its number.
     Interrupted(i32),
 }
@@ -172,6 +181,7 @@ impl Outcome {
     pub fn exit_code(&self) -> i32 {
         match &self.ending {
             Ending::Exited(status) => i32::from(*status),
+            Ending::Stopped => 0,
             Ending::TimedOut => TIMED_OUT,
             Ending::Failed(_) => FAILED,
             Ending::Interrupted(signal) => 128 + signal,
@@ -181,7 +191,7 @@ impl Outcome {
     /// For the user, when something went wrong: why, where the console's log is, and its last lines.
     pub fn explain(&self) -> Option<String> {
         let why = match &self.ending {
-            Ending::Exited(_) | Ending::Interrupted(_) => return None,
+            Ending::Exited(_) | Ending::Stopped | Ending::Interrupted(_) => return None,
             Ending::TimedOut => "the time is over, the guest was ended",
             Ending::Failed(why) => why,
         };

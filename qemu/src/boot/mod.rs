@@ -4,6 +4,7 @@ mod accel;
 mod args;
 mod config;
 mod console;
+mod handle;
 mod image;
 mod run;
 mod status;
@@ -15,6 +16,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 pub use config::{AccelChoice, BootError, Ending, GuestFile, Outcome, Port, Share, VmConfig};
+pub use handle::Handle;
+pub use run::scaled;
 
 use crate::setup::{Installed, Setup};
 use accel::Probe;
@@ -53,8 +56,14 @@ impl Vm {
         let probe = Probe { qemu, userland, kernel: &config.kernel.image, cache: setup.cache() };
         let accel = accel::decide(config.accel, &probe);
         let ports = Ports::listen(config, dir.path())?;
+        let monitor = config.handle.as_ref().map(|handle| {
+            let path = dir.path().join("monitor");
+            handle.set_monitor(&path);
+            path
+        });
         let files = args::Files {
             initramfs,
+            monitor,
             console: ports.console.path.clone(),
             ports: ports.guest.iter().map(|(port, _)| (port.name.clone(), port.path.clone())).collect(),
         };
@@ -83,7 +92,7 @@ fn check(config: &VmConfig) -> Result<(), BootError> {
     if let Some(share) = config.shares.iter().find(|share| !share.host.is_dir()) {
         return Err(BootError::NoShare(share.host.clone()));
     }
-    if config.command.is_none() && !terminal::is_interactive() {
+    if config.command.is_none() && config.output.is_none() && !terminal::is_interactive() {
         return Err(BootError::NoTerminal);
     }
     Ok(())

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::Sender;
 use std::thread::JoinHandle;
 
+use super::handle::Handle;
 use super::status::{Message, Parser};
 
 /// A port that nobody has connected to yet.
@@ -24,8 +25,8 @@ pub(crate) enum Sink {
     Copy(Box<dyn Write + Send>),
     /// To the run's loop, as messages.
     Status(Sender<Message>),
-    /// Into a file of bounded size.
-    Log(File),
+    /// Into a file of bounded size; what the other end hears is up to the handle.
+    Log(File, Option<Handle>),
     /// Nowhere: the port is fed from our standard input.
     Feed,
 }
@@ -52,7 +53,10 @@ impl Listening {
                     let mut parser = Parser::default();
                     drain(stream, |bytes| parser.feed(bytes).into_iter().for_each(|message| drop(to.send(message))));
                 }
-                Sink::Log(file) => {
+                Sink::Log(file, handle) => {
+                    if let (Some(handle), Ok(stream)) = (handle, stream.try_clone()) {
+                        handle.set_console(stream);
+                    }
                     let mut log = Log { file, written: 0, limit: LOG_LIMIT };
                     drain(stream, |bytes| log.write(bytes));
                 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::{Setup, packages};
 use crate::apt::{self, Apt, STABLE};
+use crate::build;
 use crate::cache::content_key;
 use crate::error::{IoContext, SetupError};
 use crate::kernel::{self, Kernel, KernelError};
@@ -108,7 +109,8 @@ impl Setup {
     }
 
     pub(super) fn no_such_name(&self, name: String) -> KernelError {
-        KernelError::NoSuchName { name, known: String::new() }
+        let names: Vec<String> = self.built_kernels().into_iter().map(|kernel| kernel.name).collect();
+        KernelError::NoSuchName { name, known: build::known(&names) }
     }
 }
 

@@ -108,6 +108,11 @@ impl Setup {
         self.cache.root()
     }
 
+    /// The cache itself.
+    pub(crate) fn store(&self) -> &Cache {
+        &self.cache
+    }
+
     /// Looks, without downloading or writing.
     pub fn check(&self, needs: &Needs) -> Report {
         let mut report = Report { parts: Vec::new(), notes: Vec::new() };
@@ -201,7 +206,7 @@ impl Setup {
         match spec.parse::<Spec>()? {
             Spec::Path(path) => self.find_path_kernel(spec, &path),
             Spec::Debian(line) => Ok(self.find_debian_kernel(spec, line.as_deref())),
-            Spec::Named(name) => Err(self.no_such_name(name).into()),
+            Spec::Named(name) => self.find_named_kernel(&name).map(Some).ok_or_else(|| self.no_such_name(name).into()),
         }
     }
 

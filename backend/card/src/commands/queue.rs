@@ -3,6 +3,9 @@
 //! One command of a function executes at a time, in doorbell order, lowest bit first. A command that must wait is parked
 //! and holds nothing. A reset in between is noticed by the generation: the old command is dropped without an answer.
 
+use std::sync::Arc;
+
+use mlx5emu_config::fault::Stage;
 use mlx5emu_pci_model::{Attrs, DmaError, DmaSpace};
 use mlx5emu_prm::command::layouts as prm_layouts;
 use mlx5emu_prm::event::Event;
@@ -12,7 +15,10 @@ use mlx5emu_prm::opcode::{DeliveryStatus, Opcode, Status};
 use super::record::Record;
 use crate::card::{Card, FunctionIndex};
 use crate::error::{Refusal, Stop, Syndrome, Wait, refuse};
+use crate::faults::Rule;
+use crate::faults::command::{CommandAct, Fate};
 use crate::function::front::LOG_CMD_STRIDE;
+use crate::function::pages::CanaryWork;
 use crate::limited;
 
 /// Transport type of a command entry (`MLX5_PCI_CMD_XPORT`).
@@ -37,8 +43,15 @@ pub struct Command {
     pub out_len: usize,
     /// When it was fetched.
     pub started: u64,
-    /// A hold or delay was already served.
-    pub released: bool,
+    /// The fault rule that acts on it. Rules are asked once, whatever it waits for.
+    fault: Option<Arc<Rule>>,
+    asked: bool,
+    /// The rule's hold or delay is over.
+    waited: bool,
+    /// The output, if it was executed before it came to wait.
+    output: Option<Vec<u8>>,
+    /// Canaries to write or to check before the answer.
+    pub(crate) canaries: Option<CanaryWork>,
     /// An EQ for command completions existed when it was fetched: one that this very command makes is not told of it.
     announced: bool,
     entry: u64,
@@ -58,9 +71,20 @@ impl Command {
     }
 }
 
+/// A command that waits.
+#[derive(Debug)]
+pub struct Parked {
+    /// The command.
+    pub command: Box<Command>,
+    /// What it waits for.
+    pub wait: Wait,
+    /// Since when, by the card's clock.
+    pub since: u64,
+}
+
 /// A command with its output.
 pub struct Reply {
-    command: Box<Command>,
+    pub(crate) command: Box<Command>,
     output: Vec<u8>,
 }
 
@@ -96,7 +120,11 @@ impl<M: DmaSpace + 'static> Card<M> {
             input: Vec::new(),
             out_len: 0,
             started: now,
-            released: false,
+            fault: None,
+            asked: false,
+            waited: false,
+            output: None,
+            canaries: None,
             announced: function.has_listener(Event::CMD),
             entry: address,
             out_blocks: Vec::new(),
@@ -176,25 +204,70 @@ impl<M: DmaSpace + 'static> Card<M> {
         if command.delivery != DeliveryStatus::OK {
             return Some(Reply { command, output: Vec::new() });
         }
-        let opcode = command.opcode();
-        if !command.released && self.functions[f].state.holds.contains(&opcode.0) {
-            self.functions[f].state.parked.push((command, Wait::Hold));
-            return None;
+        if let Some(output) = command.output.take() {
+            return Some(Reply { command, output });
         }
+        if !command.asked {
+            command.asked = true;
+            command.fault = self.faults.of_command(f, &command.input);
+        }
+        let fault = command.fault.clone();
+        let act = fault.as_ref().and_then(|rule| rule.on_command());
+        if let Some(act) = act.filter(|act| act.stage == Stage::Before) {
+            if let Some(wait) = act.wait(now).filter(|_| !command.waited) {
+                command.waited = true;
+                self.park(command, wait, now);
+                return None;
+            }
+            match act.fate {
+                Fate::Goes if !act.forges() => {}
+                Fate::Goes => {
+                    let output = act.forge(command.out_len);
+                    command.delivery = act.delivery.unwrap_or(command.delivery);
+                    return Some(Reply { command, output });
+                }
+                Fate::Lost | Fate::Hangs => return self.lose(&command, act),
+            }
+        }
+        let mut output = match self.run(&mut command, now) {
+            Ok(output) => output,
+            Err(wait) => {
+                self.park(command, wait, now);
+                return None;
+            }
+        };
+        let Some(act) = act.filter(|act| act.stage == Stage::After) else { return Some(Reply { command, output }) };
+        act.change(&mut output);
+        command.delivery = act.delivery.unwrap_or(command.delivery);
+        match act.wait(now) {
+            _ if act.fate != Fate::Goes => self.lose(&command, act),
+            Some(wait) => {
+                command.output = Some(output);
+                self.park(command, wait, now);
+                None
+            }
+            None => Some(Reply { command, output }),
+        }
+    }
+
+    /// Runs a command's handler. `Err`: what it waits for.
+    fn run(&mut self, command: &mut Command, now: u64) -> Result<Vec<u8>, Wait> {
+        let (f, opcode) = (command.function, command.opcode());
         // Handlers see the whole fixed part of input and output: what a shorter command leaves out is zero, what a shorter
         // answer has no room for is cut off.
         let (in_size, out_size) = prm_layouts(opcode).map_or((0, 0), |(i, o)| (i.size, o.size));
+        let mut whole = std::borrow::Cow::Borrowed(&command.input);
         if command.input.len() < in_size {
-            command.input.resize(in_size, 0);
+            whole.to_mut().resize(in_size, 0);
         }
         let mut output = vec![0u8; command.out_len.max(out_size)];
-        match self.dispatch(&command, &mut output, now) {
-            Ok(()) => output.truncate(command.out_len),
-            Err(Stop::Wait(wait)) => {
-                command.released = true;
-                self.functions[f].state.parked.push((command, wait));
-                return None;
+        let mut canaries = None;
+        match self.dispatch(f, &whole, &mut output, &mut canaries, now) {
+            Ok(()) => {
+                output.truncate(command.out_len);
+                self.follow_budget(f);
             }
+            Err(Stop::Wait(wait)) => return Err(wait),
             Err(Stop::Refused(refusal)) => {
                 output.truncate(command.out_len);
                 output.fill(0);
@@ -203,7 +276,22 @@ impl<M: DmaSpace + 'static> Card<M> {
                 self.log_refusal(f, opcode, &refusal);
             }
         }
-        Some(Reply { command, output })
+        command.canaries = canaries;
+        Ok(output)
+    }
+
+    /// Puts a command aside. There are at most as many as command slots.
+    fn park(&mut self, command: Box<Command>, wait: Wait, now: u64) {
+        let f = command.function;
+        self.functions[f].state.parked.push(Parked { command, wait, since: now });
+    }
+
+    /// A fault rule has the command never answered: its slot stays in flight, as for firmware that lost it.
+    fn lose(&self, command: &Command, act: &CommandAct) -> Option<Reply> {
+        if act.fate == Fate::Hangs {
+            self.functions[command.function].front.hang();
+        }
+        None
     }
 
     fn log_refusal(&self, f: FunctionIndex, opcode: Opcode, refusal: &Refusal) {
@@ -220,12 +308,19 @@ impl<M: DmaSpace + 'static> Card<M> {
         );
     }
 
-    fn dispatch(&mut self, command: &Command, output: &mut [u8], now: u64) -> Result<(), Stop> {
-        let opcode = command.opcode();
+    fn dispatch(
+        &mut self,
+        f: FunctionIndex,
+        input: &[u8],
+        output: &mut [u8],
+        canaries: &mut Option<CanaryWork>,
+        now: u64,
+    ) -> Result<(), Stop> {
+        let opcode = Opcode(cmd_in::opcode.get(input) as u16);
         let Some(line) = Self::opcode_line(opcode) else {
             return refuse(Status::BAD_OP, Syndrome::UnknownOpcode, format!("opcode {:#x} is not known", opcode.0));
         };
-        let state = self.functions[command.function].state.hca;
+        let state = self.functions[f].state.hca;
         if !line.when.allows(state) {
             return refuse(
                 Status::BAD_SYS_STATE,
@@ -233,11 +328,11 @@ impl<M: DmaSpace + 'static> Card<M> {
                 format!("not possible while the HCA is {state:?}"),
             );
         }
-        if command.input.len() < line.min_in {
+        if input.len() < line.min_in {
             return refuse(
                 Status::BAD_INPUT_LEN,
                 Syndrome::ShortInput,
-                format!("{} bytes of input, at least {} are needed", command.input.len(), line.min_in),
+                format!("{} bytes of input, at least {} are needed", input.len(), line.min_in),
             );
         }
         if output.len() < line.min_out {
@@ -247,8 +342,10 @@ impl<M: DmaSpace + 'static> Card<M> {
                 format!("{} bytes of output, at least {} are needed", output.len(), line.min_out),
             );
         }
-        let mut call = Call { f: command.function, input: &command.input, output, now };
-        (line.handler)(self, &mut call)
+        let mut call = Call { f, input, output, now, canaries: None };
+        let done = (line.handler)(self, &mut call);
+        *canaries = call.canaries;
+        done
     }
 
     /// Answers a command (gate shared): output, slot free, ownership byte (release), event. May be repeated after
@@ -283,8 +380,12 @@ impl<M: DmaSpace + 'static> Card<M> {
         self.record(command, &reply.output, now);
         if command.announced {
             let mut data = [0u8; 28];
-            mlx5_eqe_cmd::vector.set(&mut data, 1 << command.slot);
-            self.post_event(command.function, Event::CMD, 0, &data);
+            let act = command.fault.as_ref().and_then(|rule| rule.on_command());
+            let idle = act.and_then(|act| act.idle_slot).map_or(0, |slot| 1 << slot);
+            mlx5_eqe_cmd::vector.set(&mut data, 1 << command.slot | idle);
+            for _ in 0..if act.is_some_and(|act| act.twice) { 2 } else { 1 } {
+                self.post_event(command.function, Event::CMD, 0, &data);
+            }
         }
         Ok(())
     }
@@ -312,6 +413,7 @@ impl<M: DmaSpace + 'static> Card<M> {
             status: Status(cmd_out::status.get(&head) as u8),
             syndrome: cmd_out::syndrome.get32(&head),
             output: head,
+            fault: command.fault.as_ref().map(|rule| rule.name()),
             started: command.started,
             took: now.saturating_sub(command.started),
         });
@@ -319,42 +421,32 @@ impl<M: DmaSpace + 'static> Card<M> {
 
     /// Whether a parked command of `f` can go on at `now`; it is executed anew (gate exclusive).
     pub fn resumable(&mut self, f: FunctionIndex, now: u64) -> Option<Box<Command>> {
-        let state = &mut self.functions.get_mut(f)?.state;
-        if let Some(at) = state.parked.iter().position(|(_, wait)| matches!(wait, Wait::Until(t) if *t <= now)) {
-            let (command, _) = state.parked.remove(at);
-            state.resumed.push_back(command);
+        let function = self.functions.get_mut(f).filter(|function| !function.front.is_dead())?;
+        let state = &mut function.state;
+        if let Some(at) = state.parked.iter().position(|p| p.wait.deadline().is_some_and(|at| at <= now)) {
+            state.resumed.push_back(state.parked.remove(at).command);
         }
         state.resumed.pop_front()
     }
 
     /// Whether `f` has commands that [`Card::resumable`] would give now or at a known time.
     pub fn parked_deadline(&self, f: FunctionIndex) -> Option<u64> {
-        let state = &self.functions.get(f)?.state;
-        if !state.resumed.is_empty() {
+        let function = self.functions.get(f).filter(|function| !function.front.is_dead())?;
+        if !function.state.resumed.is_empty() {
             return Some(0);
         }
-        state.parked.iter().filter_map(|(_, w)| if let Wait::Until(t) = w { Some(*t) } else { None }).min()
+        function.state.parked.iter().filter_map(|p| p.wait.deadline()).min()
     }
 
-    /// Holds every command with this opcode on `f` until [`Card::release`].
-    pub fn hold(&mut self, f: FunctionIndex, opcode: Opcode) {
-        if let Some(function) = self.functions.get_mut(f) {
-            function.state.holds.push(opcode.0);
-        }
-    }
-
-    /// Ends a hold; the parked commands go on. Says how many there were.
-    pub fn release(&mut self, f: FunctionIndex, opcode: Opcode) -> usize {
-        let Some(function) = self.functions.get_mut(f) else { return 0 };
-        let state = &mut function.state;
-        state.holds.retain(|o| *o != opcode.0);
-        let (go, stay): (Vec<_>, Vec<_>) =
-            state.parked.drain(..).partition(|(c, w)| *w == Wait::Hold && c.opcode() == opcode);
-        state.parked = stay;
-        let count = go.len();
-        for (mut command, _) in go {
-            command.released = true;
-            state.resumed.push_back(command);
+    /// Commands that fault rule `rule` holds go on. Says how many there were.
+    pub(crate) fn release_commands(&mut self, rule: u32) -> usize {
+        let mut count = 0;
+        for function in &mut self.functions {
+            let state = &mut function.state;
+            let (go, stay): (Vec<_>, Vec<_>) = state.parked.drain(..).partition(|p| p.wait == Wait::Hold(rule));
+            state.parked = stay;
+            count += go.len();
+            state.resumed.extend(go.into_iter().map(|parked| parked.command));
         }
         count
     }
@@ -375,6 +467,8 @@ pub struct Call<'a> {
     pub output: &'a mut [u8],
     /// The card's clock.
     pub now: u64,
+    /// Canaries to write or to check before the answer is.
+    pub(crate) canaries: Option<CanaryWork>,
 }
 
 impl Call<'_> {

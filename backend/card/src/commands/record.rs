@@ -1,6 +1,7 @@
 //! What was executed: the log behind `ctl commands`.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use mlx5emu_prm::opcode::{Opcode, Status};
 use parking_lot::Mutex;
@@ -35,6 +36,8 @@ pub struct Record {
     pub syndrome: u32,
     /// The first 16 bytes of the output.
     pub output: [u8; 16],
+    /// The fault rule that had a hand in it.
+    pub fault: Option<Arc<str>>,
     /// The card's clock when it was fetched, ns.
     pub started: u64,
     /// From fetch to answer, ns.

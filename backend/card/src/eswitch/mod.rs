@@ -1,3 +1,102 @@
-//! The e-switch: so far each function's own vport.
+//! The e-switch of a port: its vports, who manages them, and the way of a frame between them.
+//!
+//! Vport 0 is the PF, n is VF n - 1, and 0xffff is the wire. The PF manages: its commands may name another vport or
+//! function ([`manager`]), its FDB and ACLs decide where frames go ([`switch`]). What a vport is told by its PF outlives
+//! the resets of its function and is kept here; what its own driver sets is the vport's ([`vport`]).
 
+pub mod context;
+pub mod l2;
+pub mod manager;
+pub mod switch;
 pub mod vport;
+
+use std::collections::BTreeMap;
+
+use mlx5emu_prm::layouts::esw_vport_context;
+
+use l2::L2Entry;
+
+/// The PF.
+pub const PF_VPORT: u16 = 0;
+/// The wire.
+pub const UPLINK: u16 = 0xffff;
+
+/// `admin_state` of a vport (`MLX5_VPORT_ADMIN_STATE_*`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[repr(u8)]
+pub enum AdminState {
+    /// Always down.
+    Down = 0,
+    /// Always up: vports reach each other even without a wire.
+    Up = 1,
+    /// As the port's link is.
+    #[default]
+    Auto = 2,
+}
+
+/// What a PF says of a vport.
+#[derive(Debug)]
+pub struct VportAdmin {
+    /// ENABLE_HCA by the PF: the function may be used.
+    pub enabled: bool,
+    /// Its link.
+    pub state: AdminState,
+    /// Its permanent address, if the PF gave it one.
+    pub mac: Option<[u8; 6]>,
+    /// Its node GUID, if the PF gave it one.
+    pub node_guid: Option<u64>,
+    /// Changes of its context that the PF wants to be told of, once.
+    pub armed: ContextChange,
+    /// Its e-switch context.
+    pub context: Box<[u8; esw_vport_context::SIZE]>,
+}
+
+impl Default for VportAdmin {
+    fn default() -> Self {
+        Self {
+            enabled: false,
+            state: AdminState::default(),
+            mac: None,
+            node_guid: None,
+            armed: ContextChange::default(),
+            context: Box::new([0; esw_vport_context::SIZE]),
+        }
+    }
+}
+
+/// Parts of a vport's NIC context that change (`event_on_*` of `nic_vport_context`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ContextChange {
+    /// Its unicast list or permanent address.
+    pub unicast: bool,
+    /// Its multicast list.
+    pub multicast: bool,
+    /// Its promiscuous bits.
+    pub promisc: bool,
+}
+
+impl ContextChange {
+    /// Everything.
+    pub(crate) const ALL: Self = Self { unicast: true, multicast: true, promisc: true };
+
+    /// Whether both have something in common.
+    fn meets(self, other: Self) -> bool {
+        self.unicast && other.unicast || self.multicast && other.multicast || self.promisc && other.promisc
+    }
+}
+
+/// What the PF of a port keeps of its e-switch.
+#[derive(Debug, Default)]
+pub struct Eswitch {
+    /// By vport; those of whom nothing was said are absent.
+    pub vports: BTreeMap<u16, VportAdmin>,
+    /// The L2 table (MPFS): which addresses the wire's side lets in.
+    pub l2: BTreeMap<u32, L2Entry>,
+}
+
+impl Eswitch {
+    /// What is said of `vport`, to change it.
+    pub(crate) fn vport_mut(&mut self, vport: u16) -> &mut VportAdmin {
+        self.vports.entry(vport).or_default()
+    }
+}

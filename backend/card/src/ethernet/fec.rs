@@ -10,13 +10,19 @@ impl Fec {
     pub const AUTO: Self = Self(0);
     const NONE: Self = Self(1);
     const FIRECODE: Self = Self(1 << 1);
-    const RS: Self = Self(1 << 2);
+    /// Reed-Solomon (528, 514).
+    pub const RS: Self = Self(1 << 2);
 
     /// Whether all of `other` are among these.
     pub fn has(self, other: Self) -> bool {
         other.0 & !self.0 == 0
     }
 }
+
+/// Symbols of a codeword of Reed-Solomon (528, 514) that can be corrected: half of its 14 check symbols (IEEE 802.3, 91.5.3).
+pub const CORRECTABLE: usize = 7;
+/// Bytes of frames that such a codeword carries: 80 blocks of 64 bits.
+pub const CODEWORD_BYTES: u64 = 640;
 
 /// Link modes that share a setting.
 #[derive(Debug, Clone, Copy)]

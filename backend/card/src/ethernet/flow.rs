@@ -1,4 +1,4 @@
-//! Flow steering commands: tables, groups, entries and roots of the receive side.
+//! Flow steering commands: tables, groups, entries and roots of the receive side and of the e-switch.
 
 use mlx5emu_pci_model::DmaSpace;
 use mlx5emu_prm::layouts::{
@@ -17,6 +17,7 @@ use mlx5emu_steering::tables::{
 use crate::card::Card;
 use crate::commands::queue::Call;
 use crate::error::{Done, Refusal, Stop, Syndrome, bad_param, refuse};
+use crate::eswitch::UPLINK;
 
 /// op_mod of SET_FLOW_TABLE_ROOT: 0 connects a table, 1 disconnects.
 const ROOT_DISCONNECT: u16 = 1;
@@ -24,7 +25,7 @@ const ROOT_DISCONNECT: u16 = 1;
 const FTE_MODIFY: u16 = 1;
 /// Bit of `modify_field_select` of MODIFY_FLOW_TABLE: the miss table.
 const MODIFY_MISS: u32 = 1;
-/// Actions that a receive table takes.
+/// Actions that a table takes.
 const ACTIONS: u32 = Actions::ALLOW | Actions::DROP | Actions::FWD_DEST | Actions::COUNT;
 
 impl From<Error> for Stop {
@@ -43,22 +44,14 @@ impl From<Error> for Stop {
     }
 }
 
-/// The receive tables of the function itself: the only ones that are offered so far.
-fn namespace(other_vport: bool, table_type: u32) -> Result<Namespace, Stop> {
-    if other_vport {
-        return bad_param(Syndrome::WrongVport, "this function manages no other vport");
-    }
-    let kind = TableType::from_raw(table_type as u8)?;
-    if kind != TableType::NicRx {
-        return bad_param(Syndrome::BadTableType, format!("tables of type {kind:?} are not offered"));
-    }
-    Ok(Namespace::new(kind, 0))
-}
-
-/// Reads the namespace of a command whose layout has `other_vport` and `table_type`.
+/// Reads the namespace of a command whose layout has `other_vport`, `vport_number` and `table_type`.
 macro_rules! namespace_of {
-    ($call:expr, $cmd:ident) => {
-        namespace($cmd::other_vport.is_set($call.input), $call.get($cmd::table_type))?
+    ($card:expr, $call:expr, $cmd:ident) => {
+        $card.namespace(
+            $call,
+            $cmd::other_vport.is_set($call.input).then(|| $call.get($cmd::vport_number)),
+            $call.get($cmd::table_type),
+        )?
     };
 }
 
@@ -71,6 +64,27 @@ fn miss(context: &[u8]) -> Result<Miss, Stop> {
 }
 
 impl<M: DmaSpace + 'static> Card<M> {
+    /// The tables that a command is about: the receive side of the function that asks; for a PF with an e-switch also the
+    /// FDB and the ACLs of a vport, its own or the one named.
+    fn namespace(&self, call: &Call, other_vport: Option<u32>, table_type: u32) -> Result<Namespace, Stop> {
+        let kind = TableType::from_raw(table_type as u8)?;
+        let manages = !self.virtual_functions(call.f).is_empty();
+        let vport = match (kind, other_vport) {
+            (TableType::NicRx, None) => 0,
+            // There is one FDB, whichever vport is named.
+            (TableType::Fdb, _) if manages => 0,
+            (TableType::EswIngressAcl | TableType::EswEgressAcl, named) if manages => {
+                let f = self.named_vport(call, named.is_some(), named.unwrap_or(0))?;
+                self.functions[f].setup.vport
+            }
+            (TableType::NicRx, Some(_)) => {
+                return bad_param(Syndrome::WrongVport, "the receive tables of a vport are its function's own");
+            }
+            _ => return bad_param(Syndrome::BadTableType, format!("tables of type {kind:?} are not offered")),
+        };
+        Ok(Namespace::new(kind, vport))
+    }
+
     fn steering(&mut self, call: &Call) -> &mut Steering {
         &mut self.functions[call.f].state.ethernet.steering
     }
@@ -78,7 +92,7 @@ impl<M: DmaSpace + 'static> Card<M> {
     pub(crate) fn create_flow_table(&mut self, call: &mut Call) -> Done {
         use create_flow_table_in as cmd;
         use flow_table_context as ctx;
-        let namespace = namespace_of!(call, cmd);
+        let namespace = namespace_of!(self, call, cmd);
         let context = cmd::flow_table_context.of(call.input);
         if [ctx::reformat_en, ctx::decap_en, ctx::sw_owner, ctx::termination_table].iter().any(|f| f.is_set(context)) {
             return bad_param(Syndrome::BadCapability, "reformat, decap, software-owned and termination tables");
@@ -92,13 +106,13 @@ impl<M: DmaSpace + 'static> Card<M> {
 
     pub(crate) fn destroy_flow_table(&mut self, call: &mut Call) -> Done {
         use destroy_flow_table_in as cmd;
-        let (namespace, table) = (namespace_of!(call, cmd), TableId(call.get(cmd::table_id)));
+        let (namespace, table) = (namespace_of!(self, call, cmd), TableId(call.get(cmd::table_id)));
         Ok(self.steering(call).destroy_table(namespace, table)?)
     }
 
     pub(crate) fn modify_flow_table(&mut self, call: &mut Call) -> Done {
         use modify_flow_table_in as cmd;
-        let (namespace, table) = (namespace_of!(call, cmd), TableId(call.get(cmd::table_id)));
+        let (namespace, table) = (namespace_of!(self, call, cmd), TableId(call.get(cmd::table_id)));
         let select = call.get(cmd::modify_field_select);
         if select & !MODIFY_MISS != 0 {
             return bad_param(Syndrome::BadField, format!("modify_field_select {select:#x}"));
@@ -112,7 +126,8 @@ impl<M: DmaSpace + 'static> Card<M> {
 
     pub(crate) fn query_flow_table(&mut self, call: &mut Call) -> Done {
         use query_flow_table_in as cmd;
-        let (namespace, table) = (namespace(false, call.get(cmd::table_type))?, TableId(call.get(cmd::table_id)));
+        let (namespace, table) =
+            (self.namespace(call, None, call.get(cmd::table_type))?, TableId(call.get(cmd::table_id)));
         let spec = self.steering(call).query_table(namespace, table)?;
         let context = query_flow_table_out::flow_table_context.of_mut(call.output);
         flow_table_context::level.set(context, u64::from(spec.level));
@@ -126,7 +141,7 @@ impl<M: DmaSpace + 'static> Card<M> {
 
     pub(crate) fn set_flow_table_root(&mut self, call: &mut Call) -> Done {
         use set_flow_table_root_in as cmd;
-        let (namespace, table) = (namespace_of!(call, cmd), TableId(call.get(cmd::table_id)));
+        let (namespace, table) = (namespace_of!(self, call, cmd), TableId(call.get(cmd::table_id)));
         match call.op_mod() {
             0 => Ok(self.steering(call).set_root(namespace, table)?),
             ROOT_DISCONNECT => {
@@ -139,7 +154,7 @@ impl<M: DmaSpace + 'static> Card<M> {
 
     pub(crate) fn create_flow_group(&mut self, call: &mut Call) -> Done {
         use create_flow_group_in as cmd;
-        let (namespace, table) = (namespace_of!(call, cmd), TableId(call.get(cmd::table_id)));
+        let (namespace, table) = (namespace_of!(self, call, cmd), TableId(call.get(cmd::table_id)));
         if cmd::group_type.is_set(call.input) || cmd::match_definer_id.is_set(call.input) {
             return bad_param(Syndrome::BadCapability, "hash-split groups and match definers are not offered");
         }
@@ -156,7 +171,7 @@ impl<M: DmaSpace + 'static> Card<M> {
 
     pub(crate) fn destroy_flow_group(&mut self, call: &mut Call) -> Done {
         use destroy_flow_group_in as cmd;
-        let (namespace, table) = (namespace_of!(call, cmd), TableId(call.get(cmd::table_id)));
+        let (namespace, table) = (namespace_of!(self, call, cmd), TableId(call.get(cmd::table_id)));
         let group = GroupId(call.get(cmd::group_id));
         Ok(self.steering(call).destroy_group(namespace, table, group)?)
     }
@@ -164,7 +179,8 @@ impl<M: DmaSpace + 'static> Card<M> {
     pub(crate) fn query_flow_group(&mut self, call: &mut Call) -> Done {
         use query_flow_group_in as cmd;
         use query_flow_group_out as out;
-        let (namespace, table) = (namespace(false, call.get(cmd::table_type))?, TableId(call.get(cmd::table_id)));
+        let (namespace, table) =
+            (self.namespace(call, None, call.get(cmd::table_type))?, TableId(call.get(cmd::table_id)));
         let group = GroupId(call.get(cmd::group_id));
         let spec = self.steering(call).query_group(namespace, table, group)?;
         call.reply(out::start_flow_index, spec.start);
@@ -176,13 +192,13 @@ impl<M: DmaSpace + 'static> Card<M> {
 
     pub(crate) fn set_flow_table_entry(&mut self, call: &mut Call) -> Done {
         use set_fte_in as cmd;
-        let (namespace, table) = (namespace_of!(call, cmd), TableId(call.get(cmd::table_id)));
+        let (namespace, table) = (namespace_of!(self, call, cmd), TableId(call.get(cmd::table_id)));
         if cmd::ignore_flow_level.is_set(call.input) {
             return bad_param(Syndrome::BadCapability, "ignore_flow_level is not offered");
         }
         let index = call.get(cmd::flow_index);
-        let context = read_flow_context(cmd::flow_context.of(call.input))?;
-        self.check_tirs(call, &context)?;
+        let context = read_flow_context(namespace.table_type, cmd::flow_context.of(call.input))?;
+        self.check_destinations(call, &context)?;
         let steering = self.steering(call);
         match call.op_mod() {
             0 => {
@@ -202,9 +218,23 @@ impl<M: DmaSpace + 'static> Card<M> {
         }
     }
 
-    /// Destinations that are TIRs must exist when an entry names them.
-    fn check_tirs(&self, call: &Call, context: &FlowContext) -> Done {
-        tirs(context).try_for_each(|tirn| self.functions[call.f].state.ethernet.tirs.get(tirn).map(drop))
+    /// Destinations that are TIRs or vports must exist when an entry names them.
+    fn check_destinations(&self, call: &Call, context: &FlowContext) -> Done {
+        let function = &self.functions[call.f];
+        for destination in &context.destinations {
+            match destination {
+                Destination::Vport { vport, vhca_id } if vhca_id.is_some_and(|id| id != function.setup.vhca_id) => {
+                    let why = format!("vport {vport:#x} of another e-switch, that of VHCA {vhca_id:?}");
+                    return bad_param(Syndrome::WrongVport, why);
+                }
+                Destination::Vport { vport, .. } if *vport != UPLINK => {
+                    self.named_vport(call, true, u32::from(*vport))?;
+                }
+                Destination::Tir(tirn) => drop(function.state.ethernet.tirs.get(*tirn)?),
+                _ => {}
+            }
+        }
+        Ok(())
     }
 
     /// A TIR that an entry names can't be destroyed.
@@ -218,7 +248,7 @@ impl<M: DmaSpace + 'static> Card<M> {
 
     pub(crate) fn delete_flow_table_entry(&mut self, call: &mut Call) -> Done {
         use delete_fte_in as cmd;
-        let (namespace, table) = (namespace_of!(call, cmd), TableId(call.get(cmd::table_id)));
+        let (namespace, table) = (namespace_of!(self, call, cmd), TableId(call.get(cmd::table_id)));
         let index = call.get(cmd::flow_index);
         let old = self.steering(call).query_entry(namespace, table, index)?;
         self.steering(call).delete_entry(namespace, table, index)?;
@@ -228,7 +258,8 @@ impl<M: DmaSpace + 'static> Card<M> {
 
     pub(crate) fn query_flow_table_entry(&mut self, call: &mut Call) -> Done {
         use query_fte_in as cmd;
-        let (namespace, table) = (namespace(false, call.get(cmd::table_type))?, TableId(call.get(cmd::table_id)));
+        let (namespace, table) =
+            (self.namespace(call, None, call.get(cmd::table_type))?, TableId(call.get(cmd::table_id)));
         let index = call.get(cmd::flow_index);
         let entry = self.steering(call).query_entry(namespace, table, index)?;
         let out = query_fte_out::flow_context.of_mut(call.output);
@@ -244,6 +275,8 @@ impl<M: DmaSpace + 'static> Card<M> {
             let (kind, id) = match destination {
                 Destination::Tir(id) => (Destination::TIR, *id),
                 Destination::Table(id) => (Destination::FLOW_TABLE, id.0),
+                Destination::Vport { vport, .. } => (Destination::VPORT, u32::from(*vport)),
+                Destination::Uplink { .. } => (Destination::UPLINK, 0),
                 _ => continue,
             };
             dest_format_struct::destination_type.set(raw, u64::from(kind));
@@ -260,7 +293,7 @@ fn tirs(context: &FlowContext) -> impl Iterator<Item = u32> {
     context.destinations.iter().filter_map(|d| if let Destination::Tir(tirn) = d { Some(*tirn) } else { None })
 }
 
-fn read_flow_context(raw: &[u8]) -> Result<FlowContext, Stop> {
+fn read_flow_context(table: TableType, raw: &[u8]) -> Result<FlowContext, Stop> {
     let action = flow_context::action.get32(raw);
     if action & !ACTIONS != 0 {
         return bad_param(Syndrome::BadCapability, format!("actions {:#x} are not offered", action & !ACTIONS));
@@ -290,7 +323,13 @@ fn read_flow_context(raw: &[u8]) -> Result<FlowContext, Stop> {
             table_type: dest::destination_table_type.get(entry) as u8,
             packet_reformat: dest::packet_reformat.is_set(entry),
         })?;
-        if !matches!(destination, Destination::Tir(_) | Destination::Table(_)) {
+        let fits = match destination {
+            Destination::Table(_) => true,
+            Destination::Tir(_) => table == TableType::NicRx,
+            Destination::Vport { .. } | Destination::Uplink { .. } => table == TableType::Fdb,
+            _ => false,
+        };
+        if !fits {
             return bad_param(Syndrome::BadCapability, format!("destination {destination:?} is not offered here"));
         }
         context.destinations.push(destination);

@@ -16,6 +16,8 @@ use crate::eswitch::vport::NicVport;
 pub(crate) enum Source {
     /// The wire.
     Wire,
+    /// Another vport of the e-switch.
+    Vport(u16),
     /// A send queue of this very function, and its transport domain.
     Own(Option<u32>),
 }

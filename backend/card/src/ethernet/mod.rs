@@ -1,29 +1,38 @@
 //! The Ethernet side of a function: send and receive queues, TIS, TIR, RQT, queue counters, flow tables; and the ports.
 //!
-//! A packet's way: [`send`] → [`port`] → [`receive`].
+//! A packet's way: [`send`] → [`port`] → [`receive`] → [`deliver`]. Packets of one burst go it together.
 
+mod ahead;
+pub(crate) mod backlog;
+pub mod deliver;
+pub mod failure;
 pub mod fec;
 pub mod flow;
 pub mod flow_counters;
 pub(crate) mod loopback;
+pub mod lro;
 pub mod objects;
+pub mod pause;
 pub mod port;
 pub mod receive;
 pub mod registers;
 pub mod rq;
 pub mod segment;
 pub mod send;
+pub mod shampo;
 pub mod sq;
 pub mod striding;
 pub mod uplink;
 
-use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 use mlx5emu_steering::tables::{HashKey, Limits, Steering};
 use parking_lot::Mutex;
 
+use crate::faults::queue::Stalls;
 use crate::table::Table;
+use backlog::Backlog;
 use objects::{Rqt, Tir, Tis};
 use rq::Rq;
 use sq::Sq;
@@ -62,6 +71,8 @@ pub const LOG_MAX_VLAN_LIST: u32 = 12;
 pub const MAX_FT_LEVEL: u32 = 128;
 /// log2 of a table's entries: tables are sparse, this is the largest pool that the driver takes from.
 pub const LOG_MAX_FT_SIZE: u32 = 22;
+/// log2 of the entries of a table of the e-switch: drivers fill a pool of their own of this size.
+pub const LOG_MAX_FDB_SIZE: u32 = 16;
 /// log2 of the flow tables.
 pub const LOG_MAX_FT_NUM: u32 = 12;
 /// log2 of the flow entries.
@@ -105,10 +116,10 @@ pub struct Traffic {
 }
 
 impl Traffic {
-    /// Counts a frame.
-    pub fn count(&self, octets: usize) {
-        self.packets.fetch_add(1, Relaxed);
-        self.octets.fetch_add(octets as u64, Relaxed);
+    /// Counts frames.
+    pub fn count(&self, frames: &[&[u8]]) {
+        self.packets.fetch_add(frames.len() as u64, Relaxed);
+        self.octets.fetch_add(frames.iter().map(|frame| frame.len() as u64).sum(), Relaxed);
     }
 
     /// Packets and octets so far.
@@ -131,10 +142,18 @@ pub struct Ethernet {
     pub counters: Table<QCounters>,
     /// Flow tables.
     pub steering: Steering,
-    /// Send queues to serve, in turn.
+    /// Send queues to serve and receive queues to flush, in turn.
     pub(crate) turn: Mutex<VecDeque<u32>>,
+    /// Send queues that fault rules delay.
+    pub(crate) stalls: Stalls,
+    /// Receive queues with packets that grow: (deadline, rqn).
+    pub(crate) merge_timers: Mutex<BTreeSet<(u64, u32)>>,
+    /// Receive queues whose packets are due and wait for memory that only messages reach.
+    pub(crate) overdue: Mutex<Vec<u32>>,
+    /// A receive queue failed, and its function has yet to be told that there is something to flush.
+    pub(crate) rq_failed: AtomicBool,
     /// Frames whose delivery waits for memory that only messages reach.
-    pub(crate) backlog: Mutex<VecDeque<(loopback::Source, Box<[u8]>)>>,
+    pub(crate) backlog: Backlog,
 }
 
 impl Ethernet {
@@ -158,7 +177,11 @@ impl Ethernet {
             counters: Table::new("queue counter set", 1, MAX_Q_COUNTERS),
             steering: Steering::new(HashKey([hash_key.0, hash_key.1]), limits),
             turn: Mutex::default(),
-            backlog: Mutex::default(),
+            stalls: Stalls::default(),
+            merge_timers: Mutex::default(),
+            overdue: Mutex::default(),
+            rq_failed: AtomicBool::new(false),
+            backlog: Backlog::default(),
         }
     }
 

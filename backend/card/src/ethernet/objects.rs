@@ -13,6 +13,7 @@ use mlx5emu_prm::layouts::{
 use mlx5emu_prm::opcode::Status;
 use mlx5emu_steering::hash::{HashFields, RxHash, RxHashFn, TOEPLITZ_KEY_LEN};
 
+use super::lro::LroRule;
 use super::{Ethernet, LOG_MAX_RQT_SIZE, QCounters, Queue};
 use crate::card::Card;
 use crate::commands::queue::Call;
@@ -40,6 +41,8 @@ pub struct Tir {
     pub dispatch: Dispatch,
     /// How packets spread over an RQT.
     pub hash: RxHash,
+    /// What is merged.
+    pub lro: Option<LroRule>,
     domain: u32,
     context: [u8; tirc::SIZE],
 }
@@ -129,10 +132,14 @@ impl<M: DmaSpace + 'static> Card<M> {
     pub(crate) fn modify_tir(&mut self, call: &mut Call) -> Done {
         use modify_tir_bitmask as bits;
         let (mask, new) = (modify_tir_in::bitmask.of(call.input), modify_tir_in::ctx.of(call.input));
-        if bits::packet_merge.is_set(mask) && tirc::packet_merge_mask.is_set(new) {
-            return bad_param(Syndrome::BadCapability, "LRO is not offered");
-        }
+        let lro = merge_rule(new)?;
         let tir = self.functions[call.f].state.ethernet.tirs.get_mut(call.get(modify_tir_in::tirn))?;
+        if bits::packet_merge.is_set(mask) {
+            tir.lro = lro;
+            for field in [tirc::packet_merge_mask, tirc::lro_timeout_period_usecs, tirc::lro_max_ip_payload_size] {
+                field.set(&mut tir.context, field.get(new));
+            }
+        }
         if bits::self_lb_en.is_set(mask) {
             tirc::self_lb_block.set(&mut tir.context, tirc::self_lb_block.get(new));
         }
@@ -257,9 +264,10 @@ impl Tir {
     }
 
     fn new(context: &[u8]) -> Result<Self, Stop> {
-        if tirc::packet_merge_mask.is_set(context) || tirc::tls_en.is_set(context) {
-            return bad_param(Syndrome::BadCapability, "LRO and TLS are not offered");
+        if tirc::tls_en.is_set(context) {
+            return bad_param(Syndrome::BadCapability, "TLS is not offered");
         }
+        let lro = merge_rule(context)?;
         let dispatch = match tirc::disp_type.get(context) {
             0 => Dispatch::Direct(tirc::inline_rqn.get32(context)),
             1 => Dispatch::Indirect(tirc::indirect_table.get32(context)),
@@ -269,6 +277,7 @@ impl Tir {
         kept.copy_from_slice(&context[..tirc::SIZE]);
         Ok(Self {
             dispatch,
+            lro,
             hash: RxHash {
                 function: RxHashFn::None,
                 symmetric: false,
@@ -301,6 +310,13 @@ impl Tir {
             *to = *from;
         }
         Ok(())
+    }
+}
+
+fn merge_rule(context: &[u8]) -> Result<Option<LroRule>, Stop> {
+    match LroRule::parse(context) {
+        Ok(rule) => Ok(rule),
+        Err(other) => bad_param(Syndrome::BadCapability, format!("packet_merge_mask {other:#x} is not offered")),
     }
 }
 

@@ -9,16 +9,22 @@ use mlx5emu_prm::event::PortChange;
 
 use super::Traffic;
 use super::fec::{self, Fec};
-use super::loopback::{Source, Way};
+use super::loopback::is_multicast;
+use super::pause::{Pause, is_mac_control};
 use super::uplink::Uplink;
+use crate::capture::Direction::{Inbound, Outbound};
+use crate::capture::{DropReason, Point};
 use crate::card::{Card, FunctionIndex, PortSetup};
+use crate::eswitch::AdminState;
+use crate::faults::packet::Way;
+use crate::notices::Module;
 
 /// The largest MTU of a port (`max_mtu` of PMTU): Ethernet header, VLAN tag and FCS included, as the register counts.
 pub const MAX_MTU: u16 = 9978;
 /// The MTU after power-on: 1500 bytes of payload, with header, VLAN tag and FCS.
 const DEFAULT_MTU: u16 = 1522;
 /// Length of the frame check sequence, which MTU counts and frames here don't have.
-const FCS: usize = 4;
+pub(super) const FCS: usize = 4;
 /// Link modes from the fastest to the slowest: Mbit/s and the bit of `eth_proto` (`MLX5E_*` link modes): 100GBASE-CR4,
 /// 50GBASE-CR2, 40GBASE-CR4, 25GBASE-CR, 10GBASE-CR.
 const BY_SPEED: [(u32, u32); 5] = [(100_000, 20), (50_000, 30), (40_000, 6), (25_000, 27), (10_000, 12)];
@@ -48,26 +54,43 @@ pub struct PortCounters {
 pub const SIZES: [usize; 10] = [64, 127, 255, 511, 1023, 1518, 2047, 4095, 8191, 10239];
 
 impl PortCounters {
-    fn count(&self, frame: &[u8], sent: bool) {
+    fn count(&self, frames: &[&[u8]], sent: bool) {
         let traffic = if sent { &self.sent } else { &self.received };
-        traffic.count(frame.len());
-        if frame.first().is_some_and(|b| b & 1 == 1) {
+        traffic.count(frames);
+        for frame in frames.iter().filter(|frame| is_multicast(frame)) {
             let broadcast = frame.starts_with(&[0xff; 6]);
             self.groups[usize::from(broadcast) * 2 + usize::from(!sent)].fetch_add(1, Relaxed);
         }
-        let priority = match frame.get(12..15) {
-            Some(&[0x81, 0x00, tci]) => usize::from(tci >> 5),
-            _ => 0,
-        };
-        self.priorities[priority][usize::from(!sent)].count(frame.len());
-        if !sent && let Some(class) = SIZES.iter().position(|longest| frame.len() + FCS <= *longest) {
-            self.sizes[class].fetch_add(1, Relaxed);
+        for run in frames.chunk_by(|a, b| priority(a) == priority(b)) {
+            let priority = run.first().map_or(0, |frame| priority(frame));
+            self.priorities[priority][usize::from(!sent)].count(run);
         }
+        if sent {
+            return;
+        }
+        for run in frames.chunk_by(|a, b| a.len() == b.len()) {
+            let len = run.first().map_or(0, |frame| frame.len()) + FCS;
+            if let Some(class) = SIZES.iter().position(|longest| len <= *longest) {
+                self.sizes[class].fetch_add(run.len() as u64, Relaxed);
+            }
+        }
+    }
+}
+
+/// The priority that a frame is counted by.
+fn priority(frame: &[u8]) -> usize {
+    match frame.get(12..15) {
+        Some(&[0x81, 0x00, tci]) => usize::from(tci >> 5),
+        _ => 0,
     }
 }
 
 /// One port.
 pub struct Port {
+    /// Its cable is cut (`ctl inject link`).
+    pub cut: bool,
+    /// What is in its cage.
+    pub module: Module,
     /// Administrative state (PAOS).
     pub admin_up: bool,
     /// Link modes that it has (`eth_proto_capability` of PTYS).
@@ -88,6 +111,10 @@ pub struct Port {
     pub carrier: bool,
     /// Whether the link is up.
     pub link: bool,
+    /// Flow control.
+    pub pause: Pause,
+    /// Address of the port, the source of pause frames.
+    pub mac: [u8; 6],
     /// What it counts.
     pub counters: PortCounters,
 }
@@ -96,6 +123,8 @@ impl Port {
     pub(crate) fn new(setup: &PortSetup) -> Self {
         let modes = modes_up_to(setup.speed_mbps);
         Self {
+            cut: false,
+            module: Module::Plugged,
             admin_up: false,
             modes,
             admin_modes: modes,
@@ -106,8 +135,17 @@ impl Port {
             uplink: None,
             carrier: false,
             link: false,
+            pause: Pause::default(),
+            mac: setup.mac,
             counters: PortCounters::default(),
         }
+    }
+}
+
+impl Port {
+    /// Whether a cable that does its work leads out of here.
+    fn is_connected(&self) -> bool {
+        !self.cut && self.module == Module::Plugged
     }
 }
 
@@ -143,13 +181,14 @@ impl<M: DmaSpace + 'static> Card<M> {
             }
             p.link = up;
             if !up {
+                p.pause.forget();
                 p.counters.link_downs.fetch_add(1, Relaxed);
             }
             log::debug!("port {end}: link {}", if up { "up" } else { "down" });
-            let sub_type = if up { PortChange::ACTIVE } else { PortChange::DOWN };
-            for f in 0..self.functions.len() {
-                if self.functions[f].port == end {
-                    self.post_port_change(f, sub_type.0);
+            // What a PF says of a VF may have its link up or down in any case.
+            for f in self.vports.get(end).into_iter().flatten() {
+                if self.vport_link(*f) == up && self.admin(*f).is_none_or(|admin| admin.state == AdminState::Auto) {
+                    self.post_port_change(*f, if up { PortChange::ACTIVE } else { PortChange::DOWN }.0);
                 }
             }
         }
@@ -158,11 +197,15 @@ impl<M: DmaSpace + 'static> Card<M> {
     fn link_should_be(&self, port: usize) -> bool {
         let Some(this) = self.ports.get(port) else { return false };
         if this.uplink.is_some() {
-            return this.admin_up && this.carrier && common_mode(this.admin_modes, this.modes).is_some();
+            return this.is_connected()
+                && this.admin_up
+                && this.carrier
+                && common_mode(this.admin_modes, this.modes).is_some();
         }
         let Some(other) = this.peer.and_then(|p| self.ports.get(p)) else { return false };
         let agreed = |bit: u32| fec::agree(1 << bit, &this.fec, &other.fec).is_some();
-        this.admin_up && other.admin_up && common_mode(this.admin_modes, other.admin_modes).is_some_and(agreed)
+        let whole = this.is_connected() && other.is_connected();
+        whole && this.admin_up && other.admin_up && common_mode(this.admin_modes, other.admin_modes).is_some_and(agreed)
     }
 
     /// The error correction that a port uses; none when the link is down.
@@ -183,52 +226,70 @@ impl<M: DmaSpace + 'static> Card<M> {
         common_mode(this.admin_modes, other).map_or(0, |bit| 1 << bit)
     }
 
-    /// A function sends a frame by a queue of transport domain `domain`: to its port, over the wire, to the functions at
-    /// the other end; or back to itself. Functions that had to put the frame aside are added to `wake`.
-    pub(crate) fn transmit(
-        &self,
-        f: FunctionIndex,
-        domain: Option<u32>,
-        frame: &[u8],
-        now: u64,
-        wake: &mut Vec<FunctionIndex>,
-    ) {
-        let Some(function) = self.functions.get(f) else { return };
-        function.state.vport.counters.sent(frame);
-        let way = function.state.vport.way_of(frame);
-        if way != Way::Out && function.receive(Source::Own(domain), frame, now) {
-            wake.push(f);
+    /// What a port runs at, in Mbit/s; 0 when the link is down.
+    pub(crate) fn link_speed(&self, port: usize) -> u32 {
+        let mode = self.link_mode(port);
+        BY_SPEED.into_iter().find(|(_, bit)| mode >> bit & 1 == 1).map_or(0, |(speed, _)| speed)
+    }
+
+    /// Frames leave the e-switch by `port`: over the wire, to the other end, unless fault rules say something else.
+    pub(crate) fn to_wire(&self, n: usize, frames: &[&[u8]], now: u64, wake: &mut Vec<FunctionIndex>) {
+        match self.by_rules(Way::ToWire(n), frames, now) {
+            None => self.send_on_wire(n, frames, now, wake),
+            Some(frames) => self.send_on_wire(n, &frames, now, wake),
         }
-        if way == Way::Back {
-            return;
+    }
+
+    /// Frames leave by `port`.
+    pub(crate) fn send_on_wire(&self, n: usize, frames: &[&[u8]], now: u64, wake: &mut Vec<FunctionIndex>) {
+        let Some(port) = self.ports.get(n) else { return };
+        for frame in frames {
+            self.taps.see(Point::Port(n), Outbound, frame, now, || (!port.link).then_some(DropReason::LinkDown));
         }
-        let Some(port) = self.ports.get(function.port) else { return };
         match (port.peer, &port.uplink) {
             (Some(peer), _) if port.link => {
-                port.counters.count(frame, true);
-                self.arrive(peer, frame, now, wake);
+                port.counters.count(frames, true);
+                self.arrive(peer, frames, now, wake);
             }
             (None, Some(uplink)) if port.link => {
-                port.counters.count(frame, true);
-                uplink.send(frame);
+                port.counters.count(frames, true);
+                frames.iter().for_each(|frame| uplink.send(frame));
             }
             _ => {
-                port.counters.lost.fetch_add(1, Relaxed);
+                port.counters.lost.fetch_add(frames.len() as u64, Relaxed);
             }
         }
     }
 
-    /// A frame comes from the wire.
-    pub(crate) fn arrive(&self, port: usize, frame: &[u8], now: u64, wake: &mut Vec<FunctionIndex>) {
-        let Some(p) = self.ports.get(port).filter(|p| p.link) else { return };
-        p.counters.count(frame, false);
-        if frame.len() + FCS > usize::from(p.mtu) {
-            p.counters.too_long.fetch_add(1, Relaxed);
-            return;
+    /// Frames come from the wire, unless fault rules say something else.
+    pub(crate) fn arrive(&self, port: usize, frames: &[&[u8]], now: u64, wake: &mut Vec<FunctionIndex>) {
+        match self.by_rules(Way::FromWire(port), frames, now) {
+            None => self.take_from_wire(port, frames, now, wake),
+            Some(frames) => self.take_from_wire(port, &frames, now, wake),
         }
-        for function in self.functions.iter().filter(|f| f.port == port) {
-            if function.receive(Source::Wire, frame, now) {
-                wake.push(function.index);
+    }
+
+    /// Frames come to `port`.
+    pub(crate) fn take_from_wire(&self, port: usize, frames: &[&[u8]], now: u64, wake: &mut Vec<FunctionIndex>) {
+        let Some(p) = self.ports.get(port).filter(|p| p.link) else { return };
+        let is_too_long = |frame: &[u8]| frame.len() + FCS > usize::from(p.mtu);
+        let mut rest = frames;
+        while let Some((frame, behind)) = rest.split_first() {
+            if is_mac_control(frame) {
+                self.taps.see(Point::Port(port), Inbound, frame, now, || None);
+                self.control_frame_came(port, frame, now, wake);
+                rest = behind;
+            } else if is_too_long(frame) {
+                p.counters.count(&[frame], false);
+                p.counters.too_long.fetch_add(1, Relaxed);
+                self.taps.see(Point::Port(port), Inbound, frame, now, || Some(DropReason::TooLong));
+                rest = behind;
+            } else {
+                let usual = |frame: &&&[u8]| !is_mac_control(frame) && !is_too_long(frame);
+                let (run, behind) = rest.split_at(rest.iter().take_while(usual).count());
+                p.counters.count(run, false);
+                self.receive_or_hold(port, run, now, wake);
+                rest = behind;
             }
         }
     }

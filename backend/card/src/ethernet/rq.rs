@@ -6,12 +6,15 @@ use mlx5emu_prm::layouts::{
 };
 use parking_lot::Mutex;
 
+use super::lro::Session;
+use super::shampo::{Shampo, ShampoMoving};
 use super::sq::WqState;
 use super::striding::{Begun, Strides};
 use super::{LOG_MAX_RQ_STRIDE, LOG_MAX_WQ_SIZE, Queue};
 use crate::card::Card;
 use crate::commands::queue::Call;
 use crate::error::{Done, Syndrome, bad_param, no_such};
+use crate::function::Function;
 use crate::queues::buffer::QueueBuffer;
 
 /// `mem_rq_type` inline (`MLX5_RQC_MEM_RQ_TYPE_MEMORY_RQ_INLINE`).
@@ -32,14 +35,24 @@ pub struct RqMoving {
     pub index: u16,
     /// That WQE, if it is striding and has been begun.
     pub begun: Option<Begun>,
+    /// Packets that grow, in striding queues.
+    pub(super) sessions: Vec<Session>,
+    /// When the first of them is due, as the timer knows it; 0 without a timer.
+    pub(super) merge_timer: u64,
     /// Packets received.
     pub received: u64,
     /// Packets dropped for want of a WQE.
     pub out_of_buffer: u64,
+    /// WQEs that may still be flushed since the queue failed: no more than it has, whatever the doorbell record says.
+    pub(super) to_flush: u32,
+    /// Where a queue that splits headers is.
+    pub(super) shampo: ShampoMoving,
 }
 
 /// A receive queue.
 pub struct Rq {
+    /// Its number.
+    pub rqn: u32,
     /// Completion queue.
     pub cqn: u32,
     /// Protection domain.
@@ -50,6 +63,10 @@ pub struct Rq {
     pub log_stride: u32,
     /// Many packets share a WQE.
     pub strides: Option<Strides>,
+    /// Headers are split off.
+    pub shampo: Option<Shampo>,
+    /// Error completions for what is left when the queue fails.
+    pub flush_in_error: bool,
     /// VLAN tags are taken out and reported in the CQE.
     pub strip_vlan: bool,
     /// Queue counter set; 0: none.
@@ -65,12 +82,25 @@ pub struct Rq {
 
 impl RqMoving {
     fn new() -> Self {
-        Self { state: WqState::Rst, head: 0, index: 0, begun: None, received: 0, out_of_buffer: 0 }
+        Self {
+            state: WqState::Rst,
+            head: 0,
+            index: 0,
+            begun: None,
+            sessions: Vec::new(),
+            merge_timer: 0,
+            received: 0,
+            out_of_buffer: 0,
+            to_flush: 0,
+            shampo: ShampoMoving::default(),
+        }
     }
 
     /// To the first WQE, as after a reset.
     fn rewind(&mut self) {
-        (self.head, self.index, self.begun) = (0, 0, None);
+        (self.head, self.index, self.begun, self.to_flush) = (0, 0, None, 0);
+        self.sessions.clear();
+        self.shampo.rewind();
     }
 }
 
@@ -84,14 +114,15 @@ impl<M: DmaSpace + 'static> Card<M> {
         if rqc::hairpin.is_set(context) || rqc::scatter_fcs.is_set(context) || rqc::delay_drop_en.is_set(context) {
             return bad_param(Syndrome::BadCapability, "hairpin, FCS scatter and delayed drop are not offered");
         }
-        if wq::wq_umem_valid.is_set(queue) || wq::dbr_umem_valid.is_set(queue) || wq::shampo_enable.is_set(queue) {
-            return bad_param(Syndrome::BadCapability, "umems and SHAMPO are not offered");
+        if wq::wq_umem_valid.is_set(queue) || wq::dbr_umem_valid.is_set(queue) {
+            return bad_param(Syndrome::BadCapability, "umems are not offered");
         }
         let (log_size, log_stride) = (wq::log_wq_sz.get32(queue), wq::log_wq_stride.get32(queue));
         if log_size > LOG_MAX_WQ_SIZE || !(4..=LOG_MAX_RQ_STRIDE).contains(&log_stride) {
             return bad_param(Syndrome::BadGeometry, format!("2^{log_size} WQEs of 2^{log_stride} bytes"));
         }
         let strides = Strides::parse(queue)?;
+        let shampo = Shampo::parse(context, strides)?;
         let buffer = QueueBuffer::new(
             wq::pas.of(queue),
             12 + wq::log_wq_pg_sz.get32(queue),
@@ -112,11 +143,14 @@ impl<M: DmaSpace + 'static> Card<M> {
         let mut kept = [0u8; rqc::SIZE];
         kept.copy_from_slice(&context[..rqc::SIZE]);
         let rq = Rq {
+            rqn: state.ethernet.queues.next_number()?,
             cqn,
             pd,
             log_size,
             log_stride,
             strides,
+            shampo,
+            flush_in_error: rqc::flush_in_error_en.is_set(context),
             strip_vlan: !rqc::vsd.is_set(context),
             counter_set,
             buffer,
@@ -147,7 +181,8 @@ impl<M: DmaSpace + 'static> Card<M> {
         {
             return bad_param(Syndrome::BadCapability, format!("modify_bitmask {mask:#x}"));
         }
-        let ethernet = &mut self.functions[call.f].state.ethernet;
+        let function = &mut self.functions[call.f];
+        let ethernet = &mut function.state.ethernet;
         let counter_set = rqc::counter_set_id.get32(new);
         if mask & MODIFY_COUNTER_SET != 0 && counter_set != 0 {
             ethernet.counters.get(counter_set)?;
@@ -155,8 +190,14 @@ impl<M: DmaSpace + 'static> Card<M> {
         let Queue::Receive(rq) = ethernet.queues.get_mut(rqn)? else { return no_such("RQ", rqn) };
         let moving = rq.moving.get_mut();
         moving.state.step(named, to)?;
-        if to == WqState::Rst || moving.state == WqState::Rst {
-            moving.rewind();
+        match (moving.state, to) {
+            (WqState::Rst, _) | (_, WqState::Rst) => moving.rewind(),
+            (WqState::Rdy, WqState::Err) if rq.flush_in_error => {
+                moving.sessions.clear();
+                moving.to_flush = 1 << rq.log_size;
+                function.front.sends.mark(rqn);
+            }
+            _ => {}
         }
         moving.state = to;
         if mask & MODIFY_VSD != 0 {
@@ -175,10 +216,13 @@ impl<M: DmaSpace + 'static> Card<M> {
 
     pub(crate) fn destroy_rq(&mut self, call: &mut Call) -> Done {
         let rqn = call.get(destroy_rq_in::rqn);
-        let state = &mut self.functions[call.f].state;
+        let Function { state, front, .. } = &mut self.functions[call.f];
         if !matches!(state.ethernet.queues.get(rqn)?, Queue::Receive(_)) {
             return no_such("RQ", rqn);
         }
+        // What was left to flush is forgotten: the number may be another queue's next.
+        front.sends.unmark(rqn);
+        state.ethernet.turn.get_mut().retain(|n| *n != rqn);
         let Queue::Receive(rq) = state.ethernet.queues.remove(rqn)? else { return no_such("RQ", rqn) };
         state.queues.cqs.release(rq.cqn);
         state.memory.pds.release(rq.pd);

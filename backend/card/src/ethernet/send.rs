@@ -1,7 +1,8 @@
 //! Executing send queues: from a doorbell to frames on the wire.
 //!
-//! A burst serves one queue: at most 64 WQEs or 256 KiB, then the queue goes to the back. A WQE is copied once, parsed,
-//! its data gathered; only then anything is done about it, so that a burst may be given up between any two WQEs.
+//! A burst serves one queue: at most 64 WQEs or 256 KiB, then the queue goes to the back. A WQE is copied once (with those
+//! behind it, `ahead`), parsed, its data gathered; only then anything is done about it, so that a burst may be given
+//! up between any two WQEs.
 
 use mlx5emu_pci_model::{Attrs, DmaError, DmaSpace};
 use mlx5emu_prm::layouts::{
@@ -9,11 +10,15 @@ use mlx5emu_prm::layouts::{
 };
 use mlx5emu_prm::wqe::{CqeOpcode, CqeSyndrome, SEND_WQE_BB, SEND_WQE_DS, WqeOpcode};
 use mlx5emu_steering::packet::{Headers, VlanTag, checksum, ethernet, ethertype};
+use smallvec::SmallVec;
 
+use super::Queue;
+use super::ahead::Ahead;
+use super::failure::vendor_syndrome;
 use super::segment::segment;
 use super::sq::{Sq, SqMoving, WqState};
-use super::{MAX_WQE_BYTES, Queue};
 use crate::card::{Card, FunctionIndex};
+use crate::faults::queue::Ruled;
 use crate::function::Function;
 use crate::limited;
 use crate::memory::mkey::{Access, KeyError};
@@ -38,17 +43,19 @@ pub struct Burst {
     bytes: Vec<u8>,
     ends: Vec<usize>,
     message: Vec<u8>,
+    ahead: Ahead,
 }
 
 impl Burst {
     fn clear(&mut self) {
         self.bytes.clear();
         self.ends.clear();
+        self.ahead.clear();
     }
 
-    fn push(&mut self, frame: &[u8]) {
-        self.bytes.extend_from_slice(frame);
-        self.ends.push(self.bytes.len());
+    /// Where the next frame begins.
+    fn end(&self) -> usize {
+        self.ends.last().copied().unwrap_or(0)
     }
 
     /// The frames, in order.
@@ -122,9 +129,8 @@ impl<M: DmaSpace + 'static> Card<M> {
             let mut moving = sq.moving.lock();
             function.run_wqes(sqn, sq, &mut moving, now, burst)
         };
-        for frame in burst.frames() {
-            self.transmit(f, domain, frame, now, wake);
-        }
+        let frames: SmallVec<[&[u8]; BURST_WQES]> = burst.frames().collect();
+        self.transmit(f, domain, &frames, now, wake);
         result
     }
 }
@@ -139,7 +145,7 @@ impl<M: DmaSpace + 'static> Function<M> {
         burst: &mut Burst,
     ) -> Result<bool, DmaError> {
         let flushing = moving.state == WqState::Err && sq.flush_in_error;
-        if moving.state != WqState::Rdy && !flushing {
+        if moving.stalled || (moving.state != WqState::Rdy && !flushing) {
             return Ok(false);
         }
         let posted = match self.space.load_be32(Attrs::PLAIN, sq.doorbell.wrapping_add(DOORBELL_SEND)) {
@@ -165,6 +171,7 @@ impl<M: DmaSpace + 'static> Function<M> {
                 Step::Done(blocks) => {
                     moving.head = moving.head.wrapping_add(blocks);
                     moving.executed += 1;
+                    moving.fault.next();
                 }
             }
             if burst.bytes.len() >= BURST_BYTES {
@@ -187,34 +194,55 @@ impl<M: DmaSpace + 'static> Function<M> {
         if pending == 0 {
             return Ok(Step::Idle);
         }
+        if let Some(step) = self.ruled_out(sqn, sq, moving, pending, now)? {
+            return Ok(step);
+        }
         let (kept_bytes, kept_frames) = (burst.bytes.len(), burst.ends.len());
-        let mut wqe = [0u8; MAX_WQE_BYTES];
-        let done = self.read_wqe(sq, moving.head, pending, &mut wqe).and_then(|blocks| {
-            let len = mlx5_wqe_ctrl_seg::ds.get(&wqe) as usize * SEND_WQE_DS;
-            self.execute_wqe(sq, &wqe[..len], burst).map(|()| blocks)
+        let mut ahead = std::mem::take(&mut burst.ahead);
+        let done = self.read_wqe(sq, moving.head, pending, &mut ahead).and_then(|blocks| {
+            let wqe = ahead.from(moving.head);
+            let len = mlx5_wqe_ctrl_seg::ds.get(wqe) as usize * SEND_WQE_DS;
+            self.execute_wqe(sq, &wqe[..len.min(wqe.len())], burst).map(|()| blocks)
         });
+        let step = self.finish_wqe(sqn, sq, moving, ahead.from(moving.head), done, now);
+        burst.ahead = ahead;
+        if !matches!(step, Ok(Step::Done(_))) {
+            // Frames of this WQE that were built before it failed are not sent.
+            burst.bytes.truncate(kept_bytes);
+            burst.ends.truncate(kept_frames);
+        }
+        step
+    }
+
+    /// Completes the WQE at the head, as far as it wants that.
+    fn finish_wqe(
+        &self,
+        sqn: u32,
+        sq: &Sq,
+        moving: &mut SqMoving,
+        wqe: &[u8],
+        done: Result<u16, Stop>,
+        now: u64,
+    ) -> Result<Step, DmaError> {
         let blocks = match done {
             Ok(blocks) => blocks,
             Err(stop) => {
-                // Frames of this WQE that were built before it failed are not sent.
-                burst.bytes.truncate(kept_bytes);
-                burst.ends.truncate(kept_frames);
                 let error = match stop {
                     Stop::Dma(fetch @ DmaError::Fetch { .. }) => return Err(fetch),
                     Stop::Dma(error) => WqeError { syndrome: CqeSyndrome::LOCAL_PROT_ERR, why: error.to_string() },
                     Stop::Wqe(error) => error,
                 };
-                self.fail_sq(sqn, sq, moving, &wqe, &error, now);
+                self.fail_sq(sqn, sq, moving, wqe, &error, now);
                 return Ok(Step::Failed);
             }
         };
-        if mlx5_wqe_ctrl_seg::ce.get(&wqe) >= CE_ALWAYS {
+        if mlx5_wqe_ctrl_seg::ce.get(wqe) >= CE_ALWAYS && !moving.fault.takes_completion() {
             let mut cqe = [0u8; mlx5_cqe64::SIZE];
             mlx5_cqe64::opcode.set(&mut cqe, u64::from(CqeOpcode::REQ.0));
             mlx5_cqe64::wqe_counter.set(&mut cqe, u64::from(moving.head));
-            mlx5_cqe64::send_wqe_opcode.set(&mut cqe, mlx5_wqe_ctrl_seg::opcode.get(&wqe));
+            mlx5_cqe64::send_wqe_opcode.set(&mut cqe, mlx5_wqe_ctrl_seg::opcode.get(wqe));
             mlx5_cqe64::qpn.set(&mut cqe, u64::from(sqn));
-            mlx5_cqe64::se.set(&mut cqe, mlx5_wqe_ctrl_seg::se.get(&wqe));
+            mlx5_cqe64::se.set(&mut cqe, mlx5_wqe_ctrl_seg::se.get(wqe));
             mlx5_cqe64::timestamp_h.set(&mut cqe, now >> 32);
             mlx5_cqe64::timestamp_l.set(&mut cqe, now);
             if !self.complete(sq.cqn, &mut cqe, now) {
@@ -224,22 +252,52 @@ impl<M: DmaSpace + 'static> Function<M> {
         Ok(Step::Done(blocks))
     }
 
-    /// Copies the WQE at `head`: first the block with its length, then the rest. Says how many blocks it has.
-    fn read_wqe(&self, sq: &Sq, head: u16, pending: u16, wqe: &mut [u8; MAX_WQE_BYTES]) -> Result<u16, Stop> {
-        let at = u64::from(head) * SEND_WQE_BB as u64;
-        let (first, rest) = wqe.split_at_mut(SEND_WQE_BB);
-        sq.buffer.read(&self.space, Attrs::PLAIN, at, first)?;
-        let ds = mlx5_wqe_ctrl_seg::ds.get(first) as usize;
-        let blocks = (ds * SEND_WQE_DS).div_ceil(SEND_WQE_BB);
-        if ds == 0 || blocks > usize::from(pending) || blocks > 1 << sq.log_size {
+    /// What fault rules make of the WQE at the head, unless it is executed. `Err(Fetch)` only.
+    fn ruled_out(
+        &self,
+        sqn: u32,
+        sq: &Sq,
+        moving: &mut SqMoving,
+        pending: u16,
+        now: u64,
+    ) -> Result<Option<Step>, DmaError> {
+        if moving.fault.stands(now) {
+            return Ok(Some(Step::Idle));
+        }
+        if !self.rules_on_wqes() && !moving.fault.is_asked() {
+            return Ok(None);
+        }
+        let mut wqe = [0u8; SEND_WQE_BB];
+        match sq.buffer.read(&self.space, Attrs::PLAIN, u64::from(moving.head) * SEND_WQE_BB as u64, &mut wqe) {
+            Ok(()) => {}
+            Err(fetch @ DmaError::Fetch { .. }) => return Err(fetch),
+            // Whoever executes it finds out.
+            Err(_) => return Ok(None),
+        }
+        let opcode = WqeOpcode(mlx5_wqe_ctrl_seg::opcode.get(&wqe) as u8);
+        Ok(match self.rule_on_send(sqn, &mut moving.fault, moving.head, opcode, now) {
+            Ruled::Goes => None,
+            Ruled::Stands => Some(Step::Idle),
+            Ruled::Skipped => Some(Step::Done(failed_blocks(&wqe).min(pending))),
+            Ruled::Fails(syndrome) => {
+                let error = WqeError { syndrome, why: "a fault rule says so".into() };
+                self.fail_sq(sqn, sq, moving, &wqe, &error, now);
+                Some(Step::Failed)
+            }
+        })
+    }
+
+    /// Has the whole WQE at `head` in `ahead`. Says how many blocks it has.
+    fn read_wqe(&self, sq: &Sq, head: u16, pending: u16, ahead: &mut Ahead) -> Result<u16, Stop> {
+        let ds = ahead.read(&self.space, &sq.buffer, head, pending)?;
+        let blocks = blocks_of(ds);
+        if ds == 0 || blocks > pending || u32::from(blocks) > 1 << sq.log_size {
             return wqe_error(
                 CqeSyndrome::LOCAL_QP_OP_ERR,
                 format!("a WQE of {ds} units of 16 bytes, {pending} basic blocks are posted"),
             );
         }
-        let more = (blocks - 1) * SEND_WQE_BB;
-        sq.buffer.read(&self.space, Attrs::PLAIN, at + SEND_WQE_BB as u64, &mut rest[..more])?;
-        Ok(blocks as u16)
+        Ok(blocks)
     }
 
     fn execute_wqe(&self, sq: &Sq, wqe: &[u8], burst: &mut Burst) -> Result<(), Stop> {
@@ -266,23 +324,32 @@ impl<M: DmaSpace + 'static> Function<M> {
         // The inline header starts in the segment's last two bytes and goes on in whole units of 16.
         let header_end = eth::start.offset + inline;
         let data_at = header_end.max(eth::SIZE).next_multiple_of(SEND_WQE_DS);
+        let Some(header) = seg.get(eth::start.offset..header_end) else {
+            return wqe_error(CqeSyndrome::LOCAL_QP_OP_ERR, "the inline header is longer than the WQE");
+        };
+        let data = seg.get(data_at..).unwrap_or(&[]);
+        if !lso {
+            burst.bytes.extend_from_slice(header);
+            self.gather_all(sq, data, burst.end(), &mut burst.bytes)?;
+            return burst.finish_frame(seg, insert);
+        }
         let mut message = std::mem::take(&mut burst.message);
         message.clear();
-        let gathered = (|| {
-            let Some(header) = seg.get(eth::start.offset..header_end) else {
-                return wqe_error(CqeSyndrome::LOCAL_QP_OP_ERR, "the inline header is longer than the WQE");
-            };
-            message.extend_from_slice(header);
-            let mut segments = seg.get(data_at..).unwrap_or(&[]);
-            while segments.len() >= mlx5_wqe_data_seg::SIZE {
-                let used = self.gather(sq, segments, MAX_MESSAGE, &mut message)?;
-                segments = segments.get(used..).unwrap_or(&[]);
-            }
-            Ok(())
-        })();
-        let result = gathered.and_then(|()| self.build_frames(seg, &message, inline, lso, insert, burst));
+        message.extend_from_slice(header);
+        let result = self
+            .gather_all(sq, data, 0, &mut message)
+            .and_then(|()| burst.push_segments(seg, &message, inline, insert));
         burst.message = message;
         result
+    }
+
+    /// Appends all that `segments` point at or hold to the message that begins at byte `start` of `bytes`.
+    fn gather_all(&self, sq: &Sq, mut segments: &[u8], start: usize, bytes: &mut Vec<u8>) -> Result<(), Stop> {
+        while segments.len() >= mlx5_wqe_data_seg::SIZE {
+            let used = self.gather(sq, segments, start + MAX_MESSAGE, bytes)?;
+            segments = segments.get(used..).unwrap_or(&[]);
+        }
+        Ok(())
     }
 
     /// ENHANCED_MPSW: control segment, Ethernet segment, and then every data segment is a packet of its own, which the
@@ -298,21 +365,16 @@ impl<M: DmaSpace + 'static> Function<M> {
             return wqe_error(CqeSyndrome::LOCAL_QP_OP_ERR, "a multi-packet WQE with an inline header");
         }
         let mut segments = &seg[eth::SIZE..];
-        let mut packet = std::mem::take(&mut burst.message);
-        let mut done = Ok(());
-        while done.is_ok() && segments.len() >= mlx5_wqe_data_seg::SIZE {
-            packet.clear();
-            done = self.gather(sq, segments, MAX_PACKET, &mut packet).and_then(|used| {
-                segments = segments.get(used..).unwrap_or(&[]);
-                self.build_frames(seg, &packet, 0, false, insert, burst)
-            });
+        while segments.len() >= mlx5_wqe_data_seg::SIZE {
+            let used = self.gather(sq, segments, burst.end() + MAX_PACKET, &mut burst.bytes)?;
+            burst.finish_frame(seg, insert)?;
+            segments = segments.get(used..).unwrap_or(&[]);
         }
-        burst.message = packet;
-        done
+        Ok(())
     }
 
-    /// Appends what the first of `segments` points at or holds, up to `limit` bytes in `message`. Says how long the
-    /// segment is.
+    /// Appends what the first of `segments` points at or holds, up to byte `limit` of `message`. Says how long the segment
+    /// is.
     fn gather(&self, sq: &Sq, segments: &[u8], limit: usize, message: &mut Vec<u8>) -> Result<usize, Stop> {
         if mlx5_wqe_data_seg::inline_seg.is_set(segments) {
             let len = mlx5_wqe_inline_seg::inline_byte_count.get(segments) as usize;
@@ -325,7 +387,7 @@ impl<M: DmaSpace + 'static> Function<M> {
         }
         let len = mlx5_wqe_data_seg::byte_count.get(segments);
         if message.len() as u64 + len > limit as u64 {
-            return wqe_error(CqeSyndrome::LOCAL_LENGTH_ERR, format!("a message of more than {limit} bytes"));
+            return wqe_error(CqeSyndrome::LOCAL_LENGTH_ERR, format!("a message of more than {MAX_MESSAGE} bytes"));
         }
         let (key, addr) = (mlx5_wqe_data_seg::lkey.get32(segments), mlx5_wqe_data_seg::addr.get(segments));
         self.gather_one(sq, key, addr, len, message)?;
@@ -355,47 +417,6 @@ impl<M: DmaSpace + 'static> Function<M> {
         }
     }
 
-    /// From the gathered message to frames: VLAN insertion, segmentation, checksums.
-    fn build_frames(
-        &self,
-        seg: &[u8],
-        message: &[u8],
-        inline: usize,
-        lso: bool,
-        insert: bool,
-        burst: &mut Burst,
-    ) -> Result<(), Stop> {
-        use mlx5_wqe_eth_seg as eth;
-        let (l3, l4) = (eth::l3_csum.is_set(seg), eth::l4_csum.is_set(seg));
-        if lso {
-            let mss = eth::mss.get(seg) as usize;
-            if insert || inline > message.len() {
-                return wqe_error(CqeSyndrome::LOCAL_QP_OP_ERR, "LSO needs its header inlined");
-            }
-            let (header, payload) = message.split_at(inline);
-            let cut = segment(header, payload, mss, |frame| burst.push_frame(frame, l3, l4));
-            return match cut {
-                Ok(()) => Ok(()),
-                Err(_) => wqe_error(CqeSyndrome::LOCAL_QP_OP_ERR, "LSO of something that is neither TCP nor UDP"),
-            };
-        }
-        if message.len() < ethernet::LEN {
-            return wqe_error(CqeSyndrome::LOCAL_LENGTH_ERR, format!("a frame of {} bytes", message.len()));
-        }
-        if insert {
-            let tpid = if eth::insert_svlan.is_set(seg) { ethertype::SVLAN } else { ethertype::CVLAN };
-            let tag = VlanTag { tpid, tci: eth::vlan_tci.get(seg) as u16 };
-            let mut tagged = Vec::with_capacity(message.len() + 4);
-            tagged.extend_from_slice(&message[..ethernet::ADDRESSES]);
-            tagged.extend_from_slice(&tag.to_bytes());
-            tagged.extend_from_slice(&message[ethernet::ADDRESSES..]);
-            burst.push_frame(&tagged, l3, l4);
-        } else {
-            burst.push_frame(message, l3, l4);
-        }
-        Ok(())
-    }
-
     /// Completes the WQE at the head with WR_FLUSH_ERR. Says whether there was one.
     fn flush_wqe(&self, sqn: u32, sq: &Sq, moving: &mut SqMoving, posted: u16, now: u64) -> Result<bool, DmaError> {
         let pending = posted.wrapping_sub(moving.head);
@@ -409,7 +430,7 @@ impl<M: DmaSpace + 'static> Function<M> {
             Ok(()) => {}
         }
         self.complete_with_error(sqn, sq, moving, &wqe, CqeSyndrome::WR_FLUSH_ERR, now);
-        moving.head = moving.head.wrapping_add(blocks_of(&wqe).min(pending));
+        moving.head = moving.head.wrapping_add(failed_blocks(&wqe).min(pending));
         Ok(true)
     }
 
@@ -425,8 +446,9 @@ impl<M: DmaSpace + 'static> Function<M> {
             error.why
         );
         moving.state = WqState::Err;
+        moving.fault.next();
         self.complete_with_error(sqn, sq, moving, wqe, error.syndrome, now);
-        moving.head = moving.head.wrapping_add(blocks_of(wqe));
+        moving.head = moving.head.wrapping_add(failed_blocks(wqe));
     }
 
     /// The queue can't go on, nor say so by a completion.
@@ -441,6 +463,7 @@ impl<M: DmaSpace + 'static> Function<M> {
         let mut cqe = [0u8; mlx5_err_cqe::SIZE];
         mlx5_err_cqe::opcode.set(&mut cqe, u64::from(CqeOpcode::REQ_ERR.0));
         mlx5_err_cqe::syndrome.set(&mut cqe, u64::from(syndrome.0));
+        mlx5_err_cqe::vendor_err_synd.set(&mut cqe, vendor_syndrome(syndrome));
         mlx5_err_cqe::s_wqe_opcode.set(&mut cqe, mlx5_wqe_ctrl_seg::opcode.get(wqe));
         mlx5_err_cqe::qpn.set(&mut cqe, u64::from(sqn));
         mlx5_err_cqe::wqe_counter.set(&mut cqe, u64::from(moving.head));
@@ -449,17 +472,57 @@ impl<M: DmaSpace + 'static> Function<M> {
     }
 }
 
-/// Basic blocks of a WQE, by its control segment; a WQE without a length takes one.
-fn blocks_of(wqe: &[u8]) -> u16 {
-    let ds = mlx5_wqe_ctrl_seg::ds.get(wqe) as usize;
-    (ds * SEND_WQE_DS).div_ceil(SEND_WQE_BB).max(1) as u16
+/// Basic blocks of a WQE that is `ds` units of 16 bytes long.
+fn blocks_of(ds: u64) -> u16 {
+    (ds as usize * SEND_WQE_DS).div_ceil(SEND_WQE_BB) as u16
+}
+
+/// Basic blocks of a WQE that failed: one without a length takes one.
+fn failed_blocks(wqe: &[u8]) -> u16 {
+    blocks_of(mlx5_wqe_ctrl_seg::ds.get(wqe)).max(1)
 }
 
 impl Burst {
-    /// Adds a frame with its checksums filled in as asked.
-    fn push_frame(&mut self, frame: &[u8], l3: bool, l4: bool) {
-        let start = self.bytes.len();
-        self.push(frame);
+    /// What was gathered since the last frame becomes one: VLAN insertion, checksums.
+    fn finish_frame(&mut self, seg: &[u8], insert: bool) -> Result<(), Stop> {
+        use mlx5_wqe_eth_seg as eth;
+        let start = self.end();
+        let len = self.bytes.len() - start;
+        if len < ethernet::LEN {
+            return wqe_error(CqeSyndrome::LOCAL_LENGTH_ERR, format!("a frame of {len} bytes"));
+        }
+        if insert {
+            let tpid = if eth::insert_svlan.is_set(seg) { ethertype::SVLAN } else { ethertype::CVLAN };
+            let tag = VlanTag { tpid, tci: eth::vlan_tci.get(seg) as u16 };
+            let at = start + ethernet::ADDRESSES;
+            self.bytes.splice(at..at, tag.to_bytes());
+        }
+        self.end_frame(eth::l3_csum.is_set(seg), eth::l4_csum.is_set(seg));
+        Ok(())
+    }
+
+    /// The frames of a message that is to be segmented.
+    fn push_segments(&mut self, seg: &[u8], message: &[u8], inline: usize, insert: bool) -> Result<(), Stop> {
+        use mlx5_wqe_eth_seg as eth;
+        if insert || inline > message.len() {
+            return wqe_error(CqeSyndrome::LOCAL_QP_OP_ERR, "LSO needs its header inlined");
+        }
+        let (l3, l4) = (eth::l3_csum.is_set(seg), eth::l4_csum.is_set(seg));
+        let (header, payload) = message.split_at(inline);
+        let cut = segment(header, payload, eth::mss.get(seg) as usize, |frame| {
+            self.bytes.extend_from_slice(frame);
+            self.end_frame(l3, l4);
+        });
+        match cut {
+            Ok(()) => Ok(()),
+            Err(_) => wqe_error(CqeSyndrome::LOCAL_QP_OP_ERR, "LSO of something that is neither TCP nor UDP"),
+        }
+    }
+
+    /// The frame ends here; its checksums are filled in as asked.
+    fn end_frame(&mut self, l3: bool, l4: bool) {
+        let start = self.end();
+        self.ends.push(self.bytes.len());
         if l3 || l4 {
             let frame = &mut self.bytes[start..];
             if let Some(headers) = Headers::parse(frame) {

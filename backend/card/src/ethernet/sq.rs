@@ -11,6 +11,7 @@ use super::{LOG_MAX_WQ_SIZE, Queue, WQEBB};
 use crate::card::Card;
 use crate::commands::queue::Call;
 use crate::error::{Done, Stop, Syndrome, bad_param, no_such, refuse};
+use crate::faults::queue::QueueFault;
 use crate::queues::buffer::QueueBuffer;
 
 /// State of a send or receive queue (`MLX5_SQC_STATE_*`, `MLX5_RQC_STATE_*`).
@@ -60,6 +61,10 @@ pub struct SqMoving {
     pub head: u16,
     /// WQEs executed.
     pub executed: u64,
+    /// It executes nothing, until it is reset (`ctl inject stall`).
+    pub stalled: bool,
+    /// What fault rules have to do with it.
+    pub fault: QueueFault,
 }
 
 /// A send queue.
@@ -126,7 +131,13 @@ impl<M: DmaSpace + 'static> Card<M> {
             umr: sqc::reg_umr.is_set(context),
             buffer,
             doorbell: wq::dbr_addr.get(queue),
-            moving: Mutex::new(SqMoving { state: WqState::Rst, head: 0, executed: 0 }),
+            moving: Mutex::new(SqMoving {
+                state: WqState::Rst,
+                head: 0,
+                executed: 0,
+                stalled: false,
+                fault: QueueFault::default(),
+            }),
             tis,
             uar,
             context: kept,
@@ -158,6 +169,8 @@ impl<M: DmaSpace + 'static> Card<M> {
         let from = std::mem::replace(&mut moving.state, to);
         if to == WqState::Rst || from == WqState::Rst {
             moving.head = 0;
+            moving.stalled = false;
+            moving.fault = QueueFault::default();
             // The driver's doorbell record still has the counter of the life before: nothing is posted until it rings.
             function.front.sends.unmark(sqn);
             function.state.ethernet.turn.get_mut().retain(|n| *n != sqn);

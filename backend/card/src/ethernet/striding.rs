@@ -11,7 +11,7 @@ use mlx5emu_prm::wqe::CqeOpcode;
 use smallvec::SmallVec;
 
 use super::MAX_RQ_WQE_BYTES;
-use super::receive::{Arrival, Pieces, RxError, Segment, scatter_segments};
+use super::deliver::{Arrival, Pieces, RxError, Segment, scatter_segments};
 use super::rq::{Rq, RqMoving};
 use crate::error::{Stop, Syndrome, bad_param};
 use crate::function::Function;
@@ -25,7 +25,7 @@ const LOG_STRIDES_BASE: i32 = 9;
 /// The fewest strides of a WQE (`MLX5_MPWQE_LOG_NUM_STRIDES_EXT_BASE`) and the most: a filler counts them in 15 bits.
 const LOG_STRIDES: std::ops::RangeInclusive<i32> = 3..=15;
 /// A packet's strides and bytes are counted in 15 and 16 bits.
-const MAX_PACKET: usize = 0xffff;
+pub(super) const MAX_PACKET: usize = 0xffff;
 
 /// Geometry of a striding queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,6 +46,22 @@ pub struct Begun {
     /// Strides used so far.
     used: u32,
     segments: SmallVec<[Segment; 2]>,
+}
+
+impl Begun {
+    /// Strides used so far.
+    pub(super) fn used(&self) -> u32 {
+        self.used
+    }
+
+    pub(super) fn set_used(&mut self, used: u32) {
+        self.used = used;
+    }
+
+    /// Its memory.
+    pub(super) fn segments(&self) -> impl Iterator<Item = Segment> {
+        self.segments.iter().copied()
+    }
 }
 
 impl Strides {
@@ -70,6 +86,21 @@ impl Strides {
             return bad_param(Syndrome::BadCapability, "a shift of two bytes is not offered");
         }
         Ok(Some(Self { linked, log_size, count: 1 << log_count }))
+    }
+
+    /// Bytes of a stride.
+    pub(super) fn stride(self) -> usize {
+        1 << self.log_size
+    }
+
+    /// Strides of a WQE.
+    pub(super) fn count(self) -> u32 {
+        self.count
+    }
+
+    /// Bytes of a WQE.
+    pub(super) fn bytes(self) -> usize {
+        (self.count as usize) << self.log_size
     }
 }
 
@@ -111,7 +142,7 @@ impl<M: DmaSpace + 'static> Function<M> {
         self.complete_receive(rq, &mut cqe, now)
     }
 
-    fn begin_wqe(&self, rq: &Rq, strides: Strides, moving: &mut RqMoving) -> Result<Begun, RxError> {
+    pub(super) fn begin_wqe(&self, rq: &Rq, strides: Strides, moving: &mut RqMoving) -> Result<Begun, RxError> {
         self.check_posted(rq, moving)?;
         let mask = ((1u32 << rq.log_size) - 1) as u16;
         moving.index = if strides.linked { moving.index } else { moving.head } & mask;
@@ -128,25 +159,31 @@ impl<M: DmaSpace + 'static> Function<M> {
     /// A filler completion for the strides that are left.
     fn give_up_rest(&self, rq: &Rq, strides: Strides, moving: &mut RqMoving, now: u64) -> Result<(), RxError> {
         let Some(used) = moving.begun.as_ref().map(|wqe| wqe.used) else { return Ok(()) };
+        let index = moving.index;
+        finish_wqe(moving);
+        self.complete_filler(rq, index, used, strides.count - used, now)
+    }
+
+    /// A filler completion for `count` strides of WQE `index` from stride `from` on.
+    pub(super) fn complete_filler(&self, rq: &Rq, index: u16, from: u32, count: u32, now: u64) -> Result<(), RxError> {
         let mut cqe = [0u8; mlx5_cqe64::SIZE];
         for (field, value) in [
             (mlx5_cqe64::opcode, u64::from(CqeOpcode::RESP_SEND.0)),
             (mlx5_cqe64::filler, 1),
-            (mlx5_cqe64::consumed_strides, u64::from(strides.count - used)),
-            (mlx5_cqe64::wqe_counter, u64::from(used)),
-            (mlx5_cqe64::wqe_id, u64::from(moving.index)),
+            (mlx5_cqe64::consumed_strides, u64::from(count)),
+            (mlx5_cqe64::wqe_counter, u64::from(from)),
+            (mlx5_cqe64::wqe_id, u64::from(index)),
             (mlx5_cqe64::timestamp_h, now >> 32),
             (mlx5_cqe64::timestamp_l, now),
         ] {
             field.set(&mut cqe, value);
         }
-        finish_wqe(moving);
         self.complete_receive(rq, &mut cqe, now)
     }
 }
 
 /// On to the next WQE.
-fn finish_wqe(moving: &mut RqMoving) {
+pub(super) fn finish_wqe(moving: &mut RqMoving) {
     if let Some(wqe) = moving.begun.take() {
         moving.head = moving.head.wrapping_add(1);
         moving.index = wqe.next;

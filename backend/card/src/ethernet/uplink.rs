@@ -12,11 +12,17 @@ pub trait Uplink: Send + Sync {
     /// Takes a frame to send; without room it is dropped, and the wire counts it (gate shared).
     fn send(&self, frame: &[u8]);
 
-    /// Sends what was taken, as far as it goes. Called outside the gate after each burst.
-    fn flush(&self);
+    /// Whether a burst can be sent without loss (gate shared). If not, it says when by [`Uplink::flush`], or has the functions
+    /// of its port looked at.
+    fn has_room(&self) -> bool;
 
-    /// Hands over the frames that came since the last time, oldest first: a bounded number (gate shared).
-    fn receive(&self, deliver: &mut dyn FnMut(&[u8]));
+    /// Sends what was taken, as far as it goes. Called outside the gate after each burst. True: there is room again, after
+    /// [`Uplink::has_room`] has said that there was none.
+    fn flush(&self) -> bool;
+
+    /// Hands over the frames that came since the last time, oldest first, together or in parts: a bounded number (gate
+    /// shared).
+    fn receive(&self, deliver: &mut dyn FnMut(&[&[u8]]));
 
     /// What there is to look at.
     fn inspect(&self) -> Value;
@@ -38,7 +44,17 @@ impl<M: DmaSpace + 'static> Card<M> {
 
     /// The function that brings in the frames of a port's wire to the outside: the first one there.
     pub fn porter(&self, port: usize) -> Option<FunctionIndex> {
-        self.functions.iter().position(|function| function.port == port)
+        self.functions_on(port).next()
+    }
+
+    /// Every function on a port.
+    pub fn functions_on(&self, port: usize) -> impl Iterator<Item = FunctionIndex> {
+        self.functions.iter().enumerate().filter(move |(_, function)| function.port == port).map(|(f, _)| f)
+    }
+
+    /// Whether what `f` sends must wait in its queues: the wire to the outside takes nothing more for now.
+    pub(crate) fn is_held_off(&self, f: FunctionIndex) -> bool {
+        self.port_uplink(f).is_some_and(|uplink| !uplink.has_room())
     }
 
     /// The other end of the wire to the outside came or went (gate exclusive).
@@ -55,7 +71,7 @@ impl<M: DmaSpace + 'static> Card<M> {
         if let Some(uplink) = self.port_uplink(f)
             && self.porter(port) == Some(f)
         {
-            uplink.receive(&mut |frame| self.arrive(port, frame, now, wake));
+            uplink.receive(&mut |frames| self.arrive(port, frames, now, wake));
         }
     }
 }

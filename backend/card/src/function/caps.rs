@@ -5,13 +5,16 @@
 use std::collections::BTreeMap;
 
 use mlx5emu_prm::capability::{CapMode, CapType};
+use mlx5emu_prm::field::Field;
 use mlx5emu_prm::layouts::{
-    cmd_hca_cap, flow_table_fields_supported, flow_table_nic_cap, flow_table_prop_layout,
-    per_protocol_networking_offload_caps,
+    be32, cmd_hca_cap, cmd_hca_cap_2, flow_table_eswitch_cap, flow_table_fields_supported, flow_table_nic_cap,
+    flow_table_prop_layout, per_protocol_networking_offload_caps, shampo_cap,
 };
 
 use crate::card::{FunctionSetup, Personality};
 use crate::error::{Done, Syndrome, bad_param};
+use crate::eswitch::l2;
+use crate::function::pages::PageIds;
 use crate::{ethernet, memory, queues, rdma};
 
 /// Bytes of a capability group.
@@ -26,6 +29,9 @@ const PORT_TYPE_ETH: u64 = 1;
 /// `wqe_inline_mode`: nothing need be inlined (`MLX5_CAP_INLINE_MODE_NOT_REQUIRED`).
 const INLINE_MODE_NOT_REQUIRED: u64 = 2;
 
+/// What a driver switches on by SET_HCA_CAP: its maximum is 1, it begins as 0.
+const SWITCHES: [Field; 2] = [cmd_hca_cap::icm_mng_function_id_mode, cmd_hca_cap::release_all_pages];
+
 struct Group {
     max: Box<[u8]>,
     cur: Box<[u8]>,
@@ -34,21 +40,37 @@ struct Group {
 /// The capabilities of one function.
 pub struct Capabilities {
     groups: BTreeMap<u16, Group>,
+    /// A mistake of the firmware: `icm_mng_function_id_mode` is offered, but stays as it is.
+    page_ids_stay: bool,
 }
 
 impl Capabilities {
-    /// What a physical function offers.
+    /// What a function offers.
     pub fn new(setup: &FunctionSetup, personality: &Personality) -> Self {
-        let general = general(setup, personality);
+        let general = general(setup, personality.page_manner.ids);
+        let manager = setup.is_pf() && personality.functions.iter().any(|f| f.port == setup.port && !f.is_pf());
         let mut groups = BTreeMap::new();
-        for (kind, area) in [
+        let mut offered = vec![
             (CapType::GENERAL, general),
+            (CapType::GENERAL_2, general_2()),
             (CapType::ETHERNET_OFFLOADS, ethernet_offloads()),
             (CapType::FLOW_TABLE, flow_tables()),
-        ] {
-            groups.insert(kind.0, Group { max: area.clone(), cur: area });
+            (CapType::SHAMPO, shampo()),
+        ];
+        if manager {
+            offered.extend([(CapType::ESWITCH, area()), (CapType::ESWITCH_FLOW_TABLE, eswitch_flow_tables())]);
         }
-        Self { groups }
+        for (kind, mut area) in offered {
+            if manager && kind == CapType::GENERAL {
+                manages(&mut area);
+            }
+            let max = area.clone();
+            if kind == CapType::GENERAL {
+                SWITCHES.iter().for_each(|switch| switch.set(&mut area, 0));
+            }
+            groups.insert(kind.0, Group { max, cur: area });
+        }
+        Self { groups, page_ids_stay: personality.page_manner.ids == PageIds::VhcaIdIgnored }
     }
 
     /// The values of a group, or nothing if it is not offered.
@@ -72,8 +94,27 @@ impl Capabilities {
                 return bad_param(Syndrome::BadCapability, why);
             }
         }
+        let page_ids = cmd_hca_cap::icm_mng_function_id_mode;
+        let before = page_ids.get(&group.cur);
         for field in cmd_hca_cap::LAYOUT.fields {
             field.set(&mut group.cur, field.get(new));
+        }
+        if self.page_ids_stay {
+            page_ids.set(&mut group.cur, before);
+        }
+        Ok(())
+    }
+
+    /// SET_HCA_CAP by the PF of a VF: what it sets is the maximum from then on, as the PF reads it back.
+    pub fn set_by_manager(&mut self, kind: CapType, new: &[u8]) -> Done {
+        // It is the VF's driver that switches these on.
+        let switches = SWITCHES.map(|switch| self.groups.get(&kind.0).map_or(0, |group| switch.get(&group.cur)));
+        self.set(kind, new)?;
+        if let Some(group) = self.groups.get_mut(&kind.0) {
+            group.max.copy_from_slice(&group.cur);
+            if kind == CapType::GENERAL {
+                SWITCHES.iter().zip(switches).for_each(|(switch, was)| switch.set(&mut group.cur, was));
+            }
         }
         Ok(())
     }
@@ -83,25 +124,36 @@ fn area() -> Box<[u8]> {
     vec![0u8; AREA].into_boxed_slice()
 }
 
-fn general(setup: &FunctionSetup, personality: &Personality) -> Box<[u8]> {
+fn general(setup: &FunctionSetup, ids: PageIds) -> Box<[u8]> {
     use cmd_hca_cap as cap;
     let mut a = area();
-    let native_port = personality.functions.iter().position(|f| f.name == setup.name).unwrap_or(0) as u64 + 1;
+    let native_port = setup.port as u64 + 1;
     for (field, value) in [
         (cap::vhca_id, u64::from(setup.vhca_id)),
+        (cap::icm_mng_function_id_mode, u64::from(ids != PageIds::FunctionId)),
+        (cap::release_all_pages, 1),
         (cap::port_type, PORT_TYPE_ETH),
         (cap::num_ports, 1),
         (cap::native_port_num, native_port),
-        (cap::vport_group_manager, 1),
+        (cap::vport_group_manager, u64::from(setup.is_pf())),
         (cap::eth_net_offloads, 1),
         (cap::nic_flow_table, 1),
         (cap::cqe_version, 1),
+        (cap::shampo, 1),
+        // A session ends with its burst: there is no `cqe_compression_timeout`.
+        (cap::cqe_compression, 1),
+        (cap::cqe_compression_max_num, queues::compression::MAX_SESSION as u64),
+        (cap::mini_cqe_resp_stride_index, 1),
         (cap::cq_moderation, 1),
         (cap::cq_period_mode_modify, 1),
         (cap::cq_period_start_from_cqe, 1),
         (cap::cq_oi, 1),
         (cap::cq_eq_remap, 0),
         (cap::driver_version, 1),
+        (cap::temp_warn_event, 1),
+        (cap::port_module_event, u64::from(setup.is_pf())),
+        (cap::fast_teardown, 1),
+        (cap::force_teardown, 1),
         (cap::vport_counters, 1),
         (cap::vport_counter_local_loopback, 1),
         (cap::disable_local_lb_uc, 1),
@@ -141,6 +193,7 @@ fn general(setup: &FunctionSetup, personality: &Personality) -> Box<[u8]> {
         (cap::max_wqe_sz_rq, ethernet::MAX_RQ_WQE_BYTES as u64),
         (cap::log_pg_sz, 12),
         (cap::log_bf_reg_size, LOG_BF_REG_SIZE),
+        (cap::hca_cap_2, 1),
         (cap::max_tc, 8),
         (cap::device_frequency_khz, FREQUENCY_KHZ),
         (cap::log_max_current_uc_list, u64::from(ethernet::LOG_MAX_UC_LIST)),
@@ -166,6 +219,16 @@ fn general(setup: &FunctionSetup, personality: &Personality) -> Box<[u8]> {
     a
 }
 
+fn general_2() -> Box<[u8]> {
+    let mut a = area();
+    cmd_hca_cap_2::log_min_mkey_entity_size.set(&mut a, u64::from(memory::LOG_MIN_PAGE));
+    // Ranges of one length may be as short as an entry of split headers.
+    let shortest = *ethernet::shampo::LOG_ENTRY_SIZE.start();
+    cmd_hca_cap_2::min_mkey_log_entity_size_fixed_buffer_valid.set(&mut a, 1);
+    cmd_hca_cap_2::min_mkey_log_entity_size_fixed_buffer.set(&mut a, u64::from(shortest));
+    a
+}
+
 fn ethernet_offloads() -> Box<[u8]> {
     use per_protocol_networking_offload_caps as cap;
     let mut a = area();
@@ -175,38 +238,71 @@ fn ethernet_offloads() -> Box<[u8]> {
         (cap::self_lb_en_modifiable, 1),
         (cap::enhanced_multi_pkt_send_wqe, 1),
         (cap::reg_umr_sq, 1),
+        (cap::lro_cap, 1),
+        (cap::lro_psh_flag, 1),
+        (cap::lro_time_stamp, 1),
         (cap::wqe_inline_mode, INLINE_MODE_NOT_REQUIRED),
         (cap::max_lso_cap, u64::from(ethernet::LOG_MAX_LSO)),
         (cap::rss_ind_tbl_cap, u64::from(ethernet::LOG_MAX_RQT_SIZE)),
     ] {
         field.set(&mut a, value);
     }
+    for (n, period) in ethernet::lro::TIMER_PERIODS.into_iter().enumerate() {
+        be32::value.set(cap::lro_timer_supported_periods.at_mut(&mut a, n), u64::from(period));
+    }
+    a
+}
+
+fn shampo() -> Box<[u8]> {
+    use ethernet::shampo::{LOG_ENTRY_SIZE, LOG_RESERVATION};
+    use shampo_cap as cap;
+    let mut a = area();
+    for (field, value) in [
+        (cap::shampo_log_max_reservation_size, *LOG_RESERVATION.end()),
+        (cap::shampo_log_min_reservation_size, *LOG_RESERVATION.start()),
+        (cap::shampo_header_split, 1),
+        (cap::shampo_header_split_data_merge, 1),
+        (cap::shampo_log_max_headers_entry_size, *LOG_ENTRY_SIZE.end()),
+    ] {
+        field.set(&mut a, u64::from(value));
+    }
     a
 }
 
 fn flow_tables() -> Box<[u8]> {
-    use flow_table_fields_supported as can;
     use flow_table_prop_layout as prop;
     let mut a = area();
     let receive = flow_table_nic_cap::flow_table_properties_nic_receive.of_mut(&mut a);
+    table_properties(receive, ethernet::LOG_MAX_FT_SIZE);
+    match_fields(prop::ft_field_support.of_mut(receive));
+    a
+}
+
+/// What tables of every type can do; `log_size` is log2 of their entries.
+fn table_properties(properties: &mut [u8], log_size: u32) {
+    use flow_table_prop_layout as prop;
     for (field, value) in [
         (prop::ft_support, 1),
-        (prop::max_ft_level, u64::from(ethernet::MAX_FT_LEVEL)),
-        (prop::log_max_ft_size, u64::from(ethernet::LOG_MAX_FT_SIZE)),
-        (prop::log_max_ft_num, u64::from(ethernet::LOG_MAX_FT_NUM)),
-        (prop::log_max_flow, u64::from(ethernet::LOG_MAX_FLOW)),
-        (prop::log_max_destination, u64::from(ethernet::LOG_MAX_DESTINATION)),
+        (prop::max_ft_level, ethernet::MAX_FT_LEVEL),
+        (prop::log_max_ft_size, log_size),
+        (prop::log_max_ft_num, ethernet::LOG_MAX_FT_NUM),
+        (prop::log_max_flow, ethernet::LOG_MAX_FLOW),
+        (prop::log_max_destination, ethernet::LOG_MAX_DESTINATION),
         // The driver moves the root while tables exist (its anchor comes first).
         (prop::modify_root, 1),
         (prop::flow_modify_en, 1),
         (prop::identified_miss_table_mode, 1),
         (prop::flow_table_modify, 1),
         (prop::flow_counter, 1),
-        (prop::log_max_flow_counter, u64::from(ethernet::LOG_MAX_FLOW_COUNTER)),
+        (prop::log_max_flow_counter, ethernet::LOG_MAX_FLOW_COUNTER),
     ] {
-        field.set(receive, value);
+        field.set(properties, u64::from(value));
     }
-    let fields = prop::ft_field_support.of_mut(receive);
+}
+
+/// The headers that tables match.
+fn match_fields(fields: &mut [u8]) {
+    use flow_table_fields_supported as can;
     for field in [
         can::outer_dmac,
         can::outer_smac,
@@ -229,22 +325,64 @@ fn flow_tables() -> Box<[u8]> {
     ] {
         field.set(fields, 1);
     }
+}
+
+/// The PF of a port with VFs has their e-switch.
+fn manages(general: &mut [u8]) {
+    use cmd_hca_cap as cap;
+    for (field, value) in [
+        (cap::eswitch_manager, 1),
+        (cap::nic_vport_change_event, 1),
+        (cap::log_max_l2_table, u64::from(l2::LOG_MAX_L2_TABLE)),
+    ] {
+        field.set(general, value);
+    }
+}
+
+/// The FDB and the ACLs of vports.
+fn eswitch_flow_tables() -> Box<[u8]> {
+    use flow_table_eswitch_cap as cap;
+    use flow_table_fields_supported as can;
+    use flow_table_prop_layout as prop;
+    let mut a = area();
+    for table in [
+        cap::flow_table_properties_nic_esw_fdb,
+        cap::flow_table_properties_esw_acl_ingress,
+        cap::flow_table_properties_esw_acl_egress,
+    ] {
+        let properties = table.of_mut(&mut a);
+        table_properties(properties, ethernet::LOG_MAX_FDB_SIZE);
+        let fields = prop::ft_field_support.of_mut(properties);
+        match_fields(fields);
+        can::source_eswitch_port.set(fields, 1);
+    }
     a
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::card::{PageCounts, PortSetup};
+    use crate::card::{PageCounts, PortSetup, VfPageCounts};
     use crate::error::Stop;
 
     fn capabilities() -> Capabilities {
-        let setup = FunctionSetup { name: "pf0".into(), port: 0, vhca_id: 1, vectors: 64 };
+        let setup = FunctionSetup {
+            name: "pf0".into(),
+            port: 0,
+            vport: 0,
+            vhca_id: 1,
+            vectors: 64,
+            bar0: crate::function::front::BAR0_SIZE,
+        };
         let personality = Personality {
             version: (28, 40, 1000),
             psid: "MT_EMU0000001".into(),
             system_image_guid: 1,
             pages: PageCounts { boot: 1, init: 1, event: 1 },
+            vf_pages: VfPageCounts { enable: 1, init: 1 },
+            seed: 0,
+            page_manner: crate::PageManner::default(),
+            timeouts: None,
             hash_key: (1, 2),
             ports: vec![PortSetup { mac: [2; 6], speed_mbps: 100_000, peer: None }],
             functions: vec![setup.clone()],

@@ -1,37 +1,43 @@
 //! The life of a function as the driver sees it: ENABLE_HCA, ISSI, INIT_HCA, TEARDOWN_HCA, DISABLE_HCA, capabilities.
 
+use std::collections::BTreeMap;
+
 use mlx5emu_pci_model::DmaSpace;
-use mlx5emu_prm::capability::CapType;
+use mlx5emu_prm::capability::{CapMode, CapType};
 use mlx5emu_prm::layouts::{
-    disable_hca_in, enable_hca_in, query_adapter_out, query_adapter_param_block, query_hca_cap_in, query_hca_cap_out,
-    query_issi_out, set_driver_version_in, set_hca_cap_in, set_issi_in,
+    cmd_hca_cap, disable_hca_in, enable_hca_in, query_adapter_out, query_adapter_param_block, query_hca_cap_in,
+    query_hca_cap_out, query_issi_out, set_driver_version_in, set_hca_cap_in, set_issi_in, teardown_hca_in,
 };
 use mlx5emu_prm::opcode::Status;
 
 use super::HcaState;
-use crate::card::Card;
+use super::pages::Pages;
+use crate::card::{Card, FunctionIndex, ResetKind};
 use crate::commands::queue::Call;
 use crate::error::{Done, Stop, Syndrome, bad_param, refuse};
+use crate::eswitch::ContextChange;
 use crate::limited;
 
 /// ISSI (interface step sequence id) 0 and 1: bit n of `supported_issi_dw0` is ISSI n.
 const SUPPORTED_ISSI: u64 = 0b11;
 /// IEEE vendor id of the adapter (OUI 00:02:c9).
 const IEEE_VENDOR_ID: u64 = 0x2c9;
+/// `profile` of TEARDOWN_HCA (`MLX5_TEARDOWN_HCA_IN_PROFILE_*` in mlx5_ifc.h).
+const PROFILE_GRACEFUL: u32 = 0;
+const PROFILE_FORCE: u32 = 1;
+const PROFILE_PREPARE_FAST: u32 = 2;
 
 impl<M: DmaSpace + 'static> Card<M> {
-    /// Only a function itself is named here; functions that manage others come with VFs.
-    fn own_function(&self, function_id: u32, embedded_cpu: bool) -> Result<(), Stop> {
-        if function_id != 0 || embedded_cpu {
-            return bad_param(Syndrome::WrongFunction, format!("function_id {function_id} is not this function"));
-        }
-        Ok(())
-    }
-
     pub(crate) fn enable_hca(&mut self, call: &mut Call) -> Done {
         use enable_hca_in as cmd;
-        self.own_function(call.get(cmd::function_id), cmd::embedded_cpu_function.is_set(call.input))?;
-        let state = &mut self.functions[call.f].state;
+        let f = self.named_function(call, call.get(cmd::function_id), cmd::embedded_cpu_function.is_set(call.input))?;
+        if f != call.f {
+            return self.enable_vf(f);
+        }
+        if !self.functions[f].is_pf() && !self.admin(f).is_some_and(|admin| admin.enabled) {
+            return refuse(Status::BAD_SYS_STATE, Syndrome::WrongHcaState, "the PF has not enabled this function");
+        }
+        let state = &mut self.functions[f].state;
         if state.hca != HcaState::Disabled {
             return refuse(Status::BAD_SYS_STATE, Syndrome::WrongHcaState, "the HCA is enabled already");
         }
@@ -39,24 +45,60 @@ impl<M: DmaSpace + 'static> Card<M> {
         Ok(())
     }
 
+    /// A PF lets a VF begin: its driver waits for `initializing` to go.
+    fn enable_vf(&mut self, f: FunctionIndex) -> Done {
+        let admin = self.admin_mut(f);
+        if admin.enabled {
+            let why = format!("{} is enabled already", self.function_name(f));
+            return refuse(Status::BAD_SYS_STATE, Syndrome::WrongHcaState, why);
+        }
+        admin.enabled = true;
+        self.functions[f].front.set_initializing(false);
+        self.request_vf_pages(f);
+        Ok(())
+    }
+
     pub(crate) fn disable_hca(&mut self, call: &mut Call) -> Done {
         use disable_hca_in as cmd;
-        self.own_function(call.get(cmd::function_id), cmd::embedded_cpu_function.is_set(call.input))?;
-        let (port, now) = (self.functions[call.f].port, call.now);
-        let fresh = self.functions[call.f].fresh_state(&self.personality);
-        let function = &mut self.functions[call.f];
+        let f = self.named_function(call, call.get(cmd::function_id), cmd::embedded_cpu_function.is_set(call.input))?;
+        if f != call.f {
+            return self.disable_vf(f, call.now);
+        }
+        let fresh = self.fresh_state(f);
+        let function = &mut self.functions[f];
         let old = std::mem::replace(&mut function.state, fresh);
         function.state.parked = old.parked;
         function.state.resumed = old.resumed;
-        function.state.holds = old.holds;
         function.front.forget_queues();
-        let held = old.pages.held();
-        function.page_totals.forgotten += u64::from(held);
+        let held = old.pages.held_by_all();
         if held > 0 {
             limited!(function.log, warn, "{}: DISABLE_HCA with {held} pages not taken back", function.name);
         }
-        self.set_port_admin(port, false, now);
+        self.lost_everything(f, &old.pages, call.now);
         Ok(())
+    }
+
+    /// A PF ends a VF, whatever its driver is at: as a reset, and the pages that were given for it go back.
+    fn disable_vf(&mut self, f: FunctionIndex, now: u64) -> Done {
+        if !self.admin_mut(f).enabled {
+            let why = format!("{} is not enabled", self.function_name(f));
+            return refuse(Status::BAD_SYS_STATE, Syndrome::WrongHcaState, why);
+        }
+        self.admin_mut(f).enabled = false;
+        drop(self.reset(f, ResetKind::Disabled, now));
+        Ok(())
+    }
+
+    /// The state of `f` was replaced by a fresh one: what hangs on it follows. `pages` is what its driver had given.
+    pub(crate) fn lost_everything(&mut self, f: FunctionIndex, pages: &Pages, now: u64) {
+        let (port, is_pf) = (self.functions[f].port, self.functions[f].is_pf());
+        self.forget_pages(f, pages);
+        if is_pf {
+            self.set_port_admin(port, false, now);
+        } else {
+            self.vport_changed(f, ContextChange::ALL);
+            self.settle_vf_pages(f);
+        }
     }
 
     pub(crate) fn query_issi(&mut self, call: &mut Call) -> Done {
@@ -75,22 +117,25 @@ impl<M: DmaSpace + 'static> Card<M> {
     }
 
     pub(crate) fn init_hca(&mut self, call: &mut Call) -> Done {
-        let needed = self.personality.pages.boot + self.personality.pages.init;
-        let state = &mut self.functions[call.f].state;
-        if state.hca == HcaState::Initialized {
+        if self.functions[call.f].state.hca == HcaState::Initialized {
             return refuse(Status::BAD_SYS_STATE, Syndrome::WrongHcaState, "the HCA is initialized already");
         }
-        if state.pages.held() < needed {
-            let why = format!("{} pages given, {needed} are needed", state.pages.held());
-            return refuse(Status::NO_RESOURCES, Syndrome::PagesMissing, why);
-        }
-        state.hca = HcaState::Initialized;
+        self.check_pages(call.f, call.now)?;
+        self.functions[call.f].state.hca = HcaState::Initialized;
         Ok(())
     }
 
     pub(crate) fn teardown_hca(&mut self, call: &mut Call) -> Done {
-        let left = self.functions[call.f].state.live_objects();
-        let fresh = self.functions[call.f].fresh_state(&self.personality);
+        // `state` in the answer stays 0, which says that it worked.
+        let force = match call.get(teardown_hca_in::profile) {
+            PROFILE_GRACEFUL => false,
+            PROFILE_FORCE => true,
+            // The driver then switches the interface off, and that is the teardown.
+            PROFILE_PREPARE_FAST => return Ok(()),
+            other => return bad_param(Syndrome::BadField, format!("teardown profile {other}")),
+        };
+        let left = if force { BTreeMap::new() } else { self.functions[call.f].state.live_objects() };
+        let fresh = self.fresh_state(call.f);
         let function = &mut self.functions[call.f];
         if !left.is_empty() {
             limited!(function.log, warn, "{}: TEARDOWN_HCA with objects left: {left:?}", function.name);
@@ -104,10 +149,17 @@ impl<M: DmaSpace + 'static> Card<M> {
         state.ethernet = fresh.ethernet;
         state.vport = fresh.vport;
         state.cq_timers = fresh.cq_timers;
-        state.pages.requested_by_event = false;
+        state.waiting_events = fresh.waiting_events;
         function.front.forget_queues();
-        let port = function.port;
-        self.set_port_admin(port, false, call.now);
+        if function.is_pf() {
+            let port = function.port;
+            call.canaries = self.check_at_teardown(call.f);
+            self.end_page_events(call.f);
+            self.set_port_admin(port, false, call.now);
+        } else {
+            self.vport_changed(call.f, ContextChange::ALL);
+            self.settle_vf_pages(call.f);
+        }
         Ok(())
     }
 
@@ -131,11 +183,9 @@ impl<M: DmaSpace + 'static> Card<M> {
 
     pub(crate) fn query_hca_cap(&mut self, call: &mut Call) -> Done {
         use query_hca_cap_in as cmd;
-        if cmd::other_function.is_set(call.input) {
-            return bad_param(Syndrome::WrongFunction, "this function manages no other");
-        }
+        let f = self.capable_function(call, cmd::other_function.is_set(call.input), call.get(cmd::function_id))?;
         let (kind, mode) = CapType::from_op_mod(call.op_mod());
-        let Some(area) = self.functions[call.f].state.caps.area(kind, mode) else {
+        let Some(area) = self.functions[f].state.caps.area(kind, mode) else {
             return bad_param(Syndrome::BadCapability, format!("capability type {kind} is not offered"));
         };
         let out = query_hca_cap_out::capability.of_mut(call.output);
@@ -146,11 +196,29 @@ impl<M: DmaSpace + 'static> Card<M> {
 
     pub(crate) fn set_hca_cap(&mut self, call: &mut Call) -> Done {
         use set_hca_cap_in as cmd;
-        if cmd::other_function.is_set(call.input) {
-            return bad_param(Syndrome::WrongFunction, "this function manages no other");
-        }
+        let f = self.capable_function(call, cmd::other_function.is_set(call.input), call.get(cmd::function_id))?;
         let (kind, _) = CapType::from_op_mod(call.op_mod());
-        self.functions[call.f].state.caps.set(kind, cmd::capability.of(call.input))
+        let new = cmd::capability.of(call.input);
+        let state = &mut self.functions[f].state;
+        if f == call.f && kind == CapType::GENERAL && state.hca == HcaState::Initialized {
+            let page_ids = cmd_hca_cap::icm_mng_function_id_mode;
+            let now = state.caps.area(kind, CapMode::CUR).map_or(0, |cur| page_ids.get(cur));
+            if page_ids.get(new) != now {
+                let why = "icm_mng_function_id_mode is chosen before INIT_HCA";
+                return refuse(Status::BAD_SYS_STATE, Syndrome::WrongHcaState, why);
+            }
+        }
+        let caps = &mut state.caps;
+        if f == call.f { caps.set(kind, new) } else { caps.set_by_manager(kind, new) }
+    }
+
+    /// The function whose capabilities a command is about: without `other_function` the one that asks.
+    fn capable_function(&self, call: &Call, other: bool, id: u32) -> Result<FunctionIndex, Stop> {
+        match (other, id) {
+            (false, _) => Ok(call.f),
+            (true, 0) => bad_param(Syndrome::WrongFunction, "function 0 is the one that asks, not another"),
+            (true, id) => self.named_function(call, id, false),
+        }
     }
 
     pub(crate) fn nop(&mut self, _: &mut Call) -> Done {

@@ -2,27 +2,34 @@
 
 pub mod caps;
 pub mod front;
+pub mod gateway;
 pub mod hca;
 pub mod pages;
+pub mod timeouts;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
 
 use mlx5emu_pci_model::DmaSpace;
+use mlx5emu_steering::tables::Packets;
 use parking_lot::Mutex;
 
+use crate::capture::Taps;
 use crate::card::{FunctionIndex, FunctionSetup, Personality};
-use crate::commands::queue::Command;
-use crate::error::Wait;
+use crate::commands::queue::{Command, Parked};
+use crate::eswitch::Eswitch;
 use crate::eswitch::vport::NicVport;
 use crate::ethernet::Ethernet;
+use crate::faults::{Faults, HealthWatch, WaitingEvents, Watched};
 use crate::limiter::Limiter;
 use crate::memory::Memory;
 use crate::queues::Queues;
+use crate::queues::eq::EqKind;
 use crate::rdma::Rdma;
 use caps::Capabilities;
 use front::Front;
-use pages::{PageTotals, Pages};
+use pages::{Canaries, PageTotals, Pages};
 
 /// Where a function is between ENABLE_HCA and DISABLE_HCA.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -43,7 +50,7 @@ pub struct State {
     pub issi: u16,
     /// Capabilities, current and maximum.
     pub caps: Capabilities,
-    /// Firmware pages.
+    /// Firmware pages that the function's driver gave.
     pub pages: Pages,
     /// EQs, CQs, UARs.
     pub queues: Queues,
@@ -55,14 +62,16 @@ pub struct State {
     pub rdma: Rdma,
     /// The function's own vport.
     pub vport: NicVport,
+    /// What a PF keeps of the vports of its e-switch.
+    pub eswitch: Eswitch,
     /// Commands that wait.
-    pub parked: Vec<(Box<Command>, Wait)>,
+    pub parked: Vec<Parked>,
     /// Commands whose wait is over.
     pub resumed: VecDeque<Box<Command>>,
     /// CQs whose moderation timer runs: (deadline, cqn).
     pub cq_timers: Mutex<std::collections::BTreeSet<(u64, u32)>>,
-    /// Opcodes whose commands are held (fault rules and tests).
-    pub holds: Vec<u16>,
+    /// Events that fault rules keep back.
+    pub(crate) waiting_events: WaitingEvents,
     /// What SET_DRIVER_VERSION said.
     pub driver_version: String,
 }
@@ -80,58 +89,101 @@ pub struct Function<M> {
     /// Its register file.
     pub front: Arc<Front>,
     /// Its view of guest memory.
-    pub space: M,
+    pub space: Watched<M>,
     /// Raised by each reset: what was begun before is dropped.
     pub generation: u64,
+    pub(crate) taps: Arc<Taps>,
+    pub(crate) faults: Arc<Faults>,
     /// Messages about what its driver did wrong.
     pub log: Limiter,
-    /// Pages given and returned since the card started.
+    /// Pages given for it and returned since the card started.
     pub page_totals: PageTotals,
+    /// Pages that its driver gave for ids that are no function's.
+    pub unknown_totals: BTreeMap<u16, PageTotals>,
+    /// What became of the patterns in the pages that its driver gave.
+    pub canaries: Canaries,
     /// Objects that were alive when the driver tore the HCA down last: its leaks.
     pub left_at_teardown: BTreeMap<&'static str, u32>,
+    /// Interrupts of EQs that are still to be lost, by [`EqKind`] (`ctl inject msi-loss`).
+    pub lose_interrupts: [AtomicU32; EqKind::COUNT],
+    /// Packets of bursts, to use again.
+    packets: Mutex<Vec<Packets>>,
     /// Everything that a reset throws away.
     pub state: State,
 }
 
 impl<M: DmaSpace + 'static> Function<M> {
-    pub(crate) fn new(index: FunctionIndex, setup: &FunctionSetup, personality: &Personality, space: M) -> Self {
+    pub(crate) fn new(
+        index: FunctionIndex,
+        setup: &FunctionSetup,
+        personality: &Personality,
+        space: M,
+        taps: &Arc<Taps>,
+        faults: &Arc<Faults>,
+    ) -> Self {
+        let mut front = Front::new(personality.version);
+        if let Some(timeouts) = &personality.timeouts {
+            front = front.with_timeouts(timeouts);
+        }
+        front.watch_health(HealthWatch::new(faults, index));
+        // A VF begins when its PF says so.
+        front.set_initializing(!setup.is_pf());
         Self {
             name: setup.name.clone(),
             index,
             port: setup.port,
-            front: Arc::new(Front::new(personality.version)),
-            space,
+            front: Arc::new(front),
+            space: Watched::new(space, faults, index),
             generation: 1,
+            taps: Arc::clone(taps),
+            faults: Arc::clone(faults),
             log: Limiter::default(),
             page_totals: PageTotals::default(),
+            unknown_totals: BTreeMap::new(),
+            canaries: Canaries::default(),
             left_at_teardown: BTreeMap::new(),
+            lose_interrupts: Default::default(),
+            packets: Mutex::default(),
             state: State::new(setup, personality),
             setup: setup.clone(),
         }
     }
 
-    pub(crate) fn fresh_state(&self, personality: &Personality) -> State {
-        State::new(&self.setup, personality)
+    /// Room for packets that go through this function's tables together. Give it back with [`Function::return_packets`].
+    pub(crate) fn borrow_packets(&self) -> Packets {
+        self.packets.lock().pop().unwrap_or_default()
+    }
+
+    /// Takes back what [`Function::borrow_packets`] gave.
+    pub(crate) fn return_packets(&self, packets: Packets) {
+        self.packets.lock().push(packets);
+    }
+
+    pub(crate) fn is_pf(&self) -> bool {
+        self.setup.is_pf()
     }
 }
 
 impl State {
-    fn new(setup: &FunctionSetup, personality: &Personality) -> Self {
-        let mac = personality.ports.get(setup.port).map_or([0; 6], |p| p.mac);
+    pub(crate) fn new(setup: &FunctionSetup, personality: &Personality) -> Self {
+        // A VF has no address until its PF gives it one.
+        let port = personality.ports.get(setup.port).filter(|_| setup.is_pf());
+        let mac = port.map_or([0; 6], |p| p.mac);
         Self {
             hca: HcaState::Disabled,
             issi: 0,
             caps: Capabilities::new(setup, personality),
-            pages: Pages::default(),
-            queues: Queues::new(),
+            pages: Pages::new(personality.seed),
+            queues: Queues::new(setup.bar0),
             memory: Memory::new(),
             ethernet: Ethernet::new(personality.hash_key),
             rdma: Rdma::new(),
             vport: NicVport::new(mac, personality.system_image_guid),
+            eswitch: Eswitch::default(),
             parked: Vec::new(),
             resumed: VecDeque::new(),
             cq_timers: Mutex::default(),
-            holds: Vec::new(),
+            waiting_events: WaitingEvents::default(),
             driver_version: String::new(),
         }
     }

@@ -37,10 +37,15 @@ pub enum KeyError {
 /// A memory key.
 pub struct Mkey {
     pd: u32,
-    /// UMR may change it.
-    umr: bool,
-    /// What UMR changes. A leaf lock: queues hold it while they translate, and take no other meanwhile.
-    key: RwLock<Key>,
+    key: Content,
+}
+
+/// What a key says, by who may change it.
+enum Content {
+    /// Nobody, as long as it lives.
+    Fixed(Key),
+    /// UMR. A leaf lock: queues hold it while they translate, and take no other meanwhile.
+    Umr(RwLock<Key>),
 }
 
 /// What a memory key says.
@@ -80,7 +85,17 @@ impl Mkey {
 
     /// The key, for a UMR WQE to change; `None` if it is not one for UMR.
     pub(super) fn for_umr(&self) -> Option<RwLockWriteGuard<'_, Key>> {
-        self.umr.then(|| self.key.write())
+        match &self.key {
+            Content::Fixed(_) => None,
+            Content::Umr(key) => Some(key.write()),
+        }
+    }
+
+    fn look<R>(&self, look: impl FnOnce(&Key) -> R) -> R {
+        match &self.key {
+            Content::Fixed(key) => look(key),
+            Content::Umr(key) => look(&key.read()),
+        }
     }
 }
 
@@ -170,18 +185,19 @@ impl<M: DmaSpace + 'static> Function<M> {
         mut each: impl FnMut(Place, Attrs),
     ) -> Result<(), KeyError> {
         let mkey = self.state.memory.mkeys.find(key >> 8).ok_or(KeyError::NoKey)?;
-        let entry = mkey.key.read();
-        if entry.variant != key as u8 || entry.free {
-            return Err(KeyError::NoKey);
-        }
-        let allowed = match access {
-            Access::LocalRead => entry.read,
-            Access::LocalWrite => entry.write,
-        };
-        if mkey.pd != pd || !allowed {
-            return Err(KeyError::Denied);
-        }
-        entry.places(va, len, |place| each(place, entry.attrs))
+        mkey.look(|entry| {
+            if entry.variant != key as u8 || entry.free {
+                return Err(KeyError::NoKey);
+            }
+            let allowed = match access {
+                Access::LocalRead => entry.read,
+                Access::LocalWrite => entry.write,
+            };
+            if mkey.pd != pd || !allowed {
+                return Err(KeyError::Denied);
+            }
+            entry.places(va, len, |place| each(place, entry.attrs))
+        })
     }
 }
 
@@ -237,7 +253,8 @@ impl<M: DmaSpace + 'static> Card<M> {
             context: kept,
         };
         key.read_context();
-        let index = memory.mkeys.insert(Mkey { pd, umr, key: RwLock::new(key) })?;
+        let key = if umr { Content::Umr(RwLock::new(key)) } else { Content::Fixed(key) };
+        let index = memory.mkeys.insert(Mkey { pd, key })?;
         memory.pds.hold(pd)?;
         call.reply(create_mkey_out::mkey_index, index);
         Ok(())
@@ -246,14 +263,14 @@ impl<M: DmaSpace + 'static> Card<M> {
     pub(crate) fn destroy_mkey(&mut self, call: &mut Call) -> Done {
         let memory = &mut self.functions[call.f].state.memory;
         let mkey = memory.mkeys.remove(call.get(destroy_mkey_in::mkey_index))?;
-        memory.octowords -= mkey.key.into_inner().translation.octowords();
+        memory.octowords -= mkey.look(|key| key.translation.octowords());
         memory.pds.release(mkey.pd);
         Ok(())
     }
 
     pub(crate) fn query_mkey(&mut self, call: &mut Call) -> Done {
         let mkey = self.functions[call.f].state.memory.mkeys.get(call.get(query_mkey_in::mkey_index))?;
-        query_mkey_out::memory_key_mkey_entry.of_mut(call.output).copy_from_slice(&mkey.key.read().context);
+        query_mkey_out::memory_key_mkey_entry.of_mut(call.output).copy_from_slice(&mkey.look(|key| key.context));
         Ok(())
     }
 }

@@ -28,6 +28,8 @@ pub const RESERVED_LKEY: u32 = 0x100 << 8;
 const MAX_OCTOWORDS: usize = 1 << 23;
 /// log2 of the entries of an indirect key: `log_max_klm_list_size`.
 pub const LOG_MAX_KLM_LIST_SIZE: u32 = 16;
+/// log2 of the bytes of a page of a key, at least: `log_min_mkey_entity_size`. AF_XDP's frames may have 2 KiB.
+pub const LOG_MIN_PAGE: u32 = 11;
 /// Memory key numbers start here.
 const FIRST_MKEY: u32 = 0x200;
 

@@ -3,12 +3,12 @@
 use mlx5emu_prm::layouts::{mlx5_klm, mlx5_ksm, mlx5_mtt};
 use mlx5emu_prm::states::MkeyAccessMode;
 
-use super::LOG_MAX_KLM_LIST_SIZE;
+use super::{LOG_MAX_KLM_LIST_SIZE, LOG_MIN_PAGE};
 
 /// Bytes of an octoword, the unit that tables are counted in.
 pub const OCTOWORD: usize = 16;
 /// The low bits of a page's address are access rights (`MLX5_MTT_PERM_RW`).
-const PAGE_MASK: u64 = !0xfff;
+const PAGE_MASK: u64 = !((1 << LOG_MIN_PAGE) - 1);
 
 /// Where a piece of a key's memory is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -107,9 +107,9 @@ impl Ranges {
 
 impl Translation {
     /// A table of `octowords` units of 16 bytes, empty; or why there can't be one. `log_page` is that of the context:
-    /// pages have at least 4 KiB, ranges of one length at least 64 bytes.
+    /// pages have at least 2 KiB, ranges of one length at least 64 bytes.
     pub fn new(mode: MkeyAccessMode, log_page: u32, octowords: usize) -> Result<Self, String> {
-        let pages = (12..=40).contains(&log_page);
+        let pages = (LOG_MIN_PAGE..=40).contains(&log_page);
         if matches!(mode, MkeyAccessMode::KSM | MkeyAccessMode::KLMS) && octowords > 1 << LOG_MAX_KLM_LIST_SIZE {
             return Err(format!("a key over {octowords} ranges"));
         }
@@ -128,7 +128,7 @@ impl Translation {
     /// Changes the size of pages, or of ranges of one length. Says whether the size can be.
     pub fn resize(&mut self, log: u32) -> bool {
         match self {
-            Self::Pages { log_page, .. } if (12..=40).contains(&log) => *log_page = log,
+            Self::Pages { log_page, .. } if (LOG_MIN_PAGE..=40).contains(&log) => *log_page = log,
             Self::Fixed(fixed) if (6..=40).contains(&log) => fixed.log_len = log,
             Self::Physical | Self::Ranges(_) => {}
             _ => return false,

@@ -11,6 +11,8 @@ pub struct QueueBuffer {
     log_page: u32,
     offset: u64,
     len: u64,
+    /// `len` less one, if that is a mask: queues usually have a power of two of bytes.
+    mask: Option<u64>,
 }
 
 impl QueueBuffer {
@@ -29,7 +31,7 @@ impl QueueBuffer {
         }
         // The low 12 bits of an entry of a page list are flags or reserved.
         let pages = list[..needed as usize].iter().map(|p| u64::from_be_bytes(*p) & !0xfff).collect();
-        Ok(Self { pages, log_page, offset, len })
+        Ok(Self { pages, log_page, offset, len, mask: len.is_power_of_two().then(|| len - 1) })
     }
 
     /// Length in bytes.
@@ -44,7 +46,10 @@ impl QueueBuffer {
 
     /// Address of byte `at` (taken modulo the length), and how many bytes follow it in the same page and queue.
     pub fn locate(&self, at: u64) -> (u64, u64) {
-        let at = if self.len == 0 { 0 } else { at % self.len };
+        let at = match self.mask {
+            Some(mask) => at & mask,
+            None => at.checked_rem(self.len).unwrap_or(0),
+        };
         let byte = self.offset + at;
         let page = (byte >> self.log_page) as usize;
         let within = byte & ((1 << self.log_page) - 1);

@@ -14,6 +14,7 @@ use mlx5emu_prm::states::CqPeriodMode;
 use parking_lot::Mutex;
 
 use super::buffer::QueueBuffer;
+use super::compression::{MAX_SESSION, MiniFormat, Session, is_eligible};
 use super::{LOG_MAX_CQ_SZ, Queues};
 use crate::card::Card;
 use crate::commands::queue::Call;
@@ -56,6 +57,10 @@ pub struct CqState {
     pub failed: Option<CqErrorSyndrome>,
     /// Events sent.
     pub events: u64,
+    /// Completions that are written together, at the end of the burst at the latest.
+    session: Session,
+    /// Sessions written, and the completions in them.
+    pub compressed: (u64, u64),
 }
 
 /// A completion queue.
@@ -74,12 +79,23 @@ pub struct Cq {
     restarts: bool,
     overrun_ignored: bool,
     collapsed: bool,
+    compression: Option<MiniFormat>,
     stride: u64,
     doorbell: u64,
     context: [u8; cqc::SIZE],
     buffer: QueueBuffer,
     /// What moves.
     pub state: Mutex<CqState>,
+}
+
+impl Cq {
+    /// Address of the CQE of a producer index.
+    pub(super) fn entry(&self, producer: u32) -> u64 {
+        let index = if self.collapsed { 0 } else { u64::from(producer) };
+        let (slot, _) = self.buffer.locate(index * self.stride);
+        // In a 128-byte slot the CQE is the last half.
+        slot + self.stride - mlx5_cqe64::SIZE as u64
+    }
 }
 
 impl<M: DmaSpace + 'static> Function<M> {
@@ -89,36 +105,126 @@ impl<M: DmaSpace + 'static> Function<M> {
     pub(crate) fn complete(&self, cqn: u32, cqe: &mut Cqe, now: u64) -> bool {
         let Some(cq) = self.state.queues.cqs.find(cqn) else { return false };
         let mut state = cq.state.lock();
+        let before = state.producer;
+        let taken = self.complete_alone(cqn, cq, &mut state, cqe);
+        self.notify_of(before, cqn, cq, &mut state, now);
+        taken
+    }
+
+    /// As [`Function::complete`], for completions of receive queue `rqn`, which may be compressed. Says how many the queue
+    /// took; of what is compressed, a failure shows with the next.
+    #[must_use]
+    pub(crate) fn complete_received(&self, cqn: u32, rqn: u32, cqes: &mut [Cqe], now: u64) -> usize {
+        let Some(cq) = self.state.queues.cqs.find(cqn) else { return 0 };
+        let mut state = cq.state.lock();
+        let before = state.producer;
+        let mut taken = 0;
+        for cqe in cqes {
+            let done = match cq.compression.filter(|_| is_eligible(cqe)) {
+                Some(format) => self.compress(cqn, cq, &mut state, format, rqn, cqe),
+                None => self.complete_alone(cqn, cq, &mut state, cqe),
+            };
+            if !done {
+                break;
+            }
+            taken += 1;
+        }
+        self.notify_of(before, cqn, cq, &mut state, now);
+        taken
+    }
+
+    /// Writes a completion as it is.
+    fn complete_alone(&self, cqn: u32, cq: &Cq, state: &mut CqState, cqe: &mut Cqe) -> bool {
+        self.close_session(cqn, cq, state) && self.has_room(cqn, cq, state) && self.write_cqe(cqn, cq, state, cqe, 1)
+    }
+
+    /// Adds a completion to those that are written together.
+    fn compress(&self, cqn: u32, cq: &Cq, state: &mut CqState, format: MiniFormat, rqn: u32, cqe: &Cqe) -> bool {
+        if !state.session.takes(format, rqn, cqe) && !self.close_session(cqn, cq, state) {
+            return false;
+        }
+        if !self.has_room(cqn, cq, state) {
+            return false;
+        }
+        state.session.push(format, rqn, cqe);
+        match state.session.len() {
+            n if n >= MAX_SESSION.min(1 << cq.log_size) => self.close_session(cqn, cq, state),
+            1 => {
+                self.state.queues.open_session(cqn);
+                true
+            }
+            _ => true,
+        }
+    }
+
+    /// Ends the sessions of all completion queues: at the end of a burst.
+    pub(crate) fn close_sessions(&self, now: u64) {
+        for cqn in self.state.queues.take_open_sessions() {
+            if let Some(cq) = self.state.queues.cqs.find(cqn) {
+                // A failure is the queue's, and was reported.
+                let mut state = cq.state.lock();
+                let before = state.producer;
+                let _ = self.close_session(cqn, cq, &mut state);
+                self.notify_of(before, cqn, cq, &mut state, now);
+            }
+        }
+    }
+
+    /// Writes the completions that wait to be compressed. Says whether the queue took them.
+    fn close_session(&self, cqn: u32, cq: &Cq, state: &mut CqState) -> bool {
+        if state.session.is_empty() {
+            return true;
+        }
+        match state.session.finish(&self.space, cq, state.producer) {
+            Ok(None) => true,
+            Ok(Some((mut title, count))) => {
+                if count > 1 {
+                    state.compressed.0 += 1;
+                    state.compressed.1 += count as u64;
+                }
+                self.write_cqe(cqn, cq, state, &mut title, count as u32)
+            }
+            Err(error) => self.fail_write(cqn, state, &error),
+        }
+    }
+
+    /// Whether one more completion may be written; if there is no room for it, the queue fails.
+    fn has_room(&self, cqn: u32, cq: &Cq, state: &mut CqState) -> bool {
         if state.failed.is_some() {
             return false;
         }
-        self.absorb_cq(cqn, cq, &mut state);
-        if self.is_full(cq, &mut state) {
+        self.absorb_cq(cqn, cq, state);
+        if self.is_full(cq, state) {
             limited!(self.log, warn, "{}: CQ {cqn:#x} overran", self.name);
-            return self.fail_cq(cqn, &mut state, CqErrorSyndrome::CQ_OVERRUN);
+            return self.fail_cq(cqn, state, CqErrorSyndrome::CQ_OVERRUN);
         }
+        true
+    }
+
+    /// Writes a CQE that stands for `count` completions. [`Function::notify`] tells the driver.
+    fn write_cqe(&self, cqn: u32, cq: &Cq, state: &mut CqState, cqe: &mut Cqe, count: u32) -> bool {
         let owner = state.producer >> cq.log_size & 1;
         mlx5_cqe64::owner.set(cqe, u64::from(owner));
-        let index = if cq.collapsed { 0 } else { u64::from(state.producer) };
-        let (slot, _) = cq.buffer.locate(index * cq.stride);
-        // In a 128-byte slot the CQE is the last half.
-        let address = slot + cq.stride - mlx5_cqe64::SIZE as u64;
+        let address = cq.entry(state.producer);
         let last = mlx5_cqe64::SIZE - 1;
         let written = self
             .space
             .write(Attrs::PLAIN, address, &cqe[..last])
             .and_then(|()| self.space.store_release_u8(Attrs::PLAIN, address + last as u64, cqe[last]));
         if let Err(error) = written {
-            limited!(self.log, warn, "{}: CQ {cqn:#x} not writable: {error}", self.name);
-            return self.fail_cq(cqn, &mut state, CqErrorSyndrome::CQ_ACCESS_VIOLATION_ERROR);
+            return self.fail_write(cqn, state, &error);
         }
-        state.producer = state.producer.wrapping_add(1) & INDEX_MASK;
+        state.producer = state.producer.wrapping_add(count) & INDEX_MASK;
         if mlx5_cqe64::se.is_set(cqe) {
             state.last_solicited = state.producer;
         }
-        state.since_event += 1;
-        self.notify(cqn, cq, &mut state, now, cq.restarts);
+        state.since_event = state.since_event.saturating_add(count);
         true
+    }
+
+    fn fail_write(&self, cqn: u32, state: &mut CqState, error: &DmaError) -> bool {
+        limited!(self.log, warn, "{}: CQ {cqn:#x} not writable: {error}", self.name);
+        self.fail_cq(cqn, state, CqErrorSyndrome::CQ_ACCESS_VIOLATION_ERROR)
     }
 
     /// The queue takes no more completions, and its driver is told. Says `false`, for [`Function::complete`].
@@ -133,7 +239,10 @@ impl<M: DmaSpace + 'static> Function<M> {
 
     /// Whether there is no room: asks the doorbell record only when the last known consumer index says so.
     fn is_full(&self, cq: &Cq, state: &mut CqState) -> bool {
-        let full = |s: &CqState| s.producer.wrapping_sub(s.consumer) & INDEX_MASK >= 1 << cq.log_size;
+        let full = |s: &CqState| {
+            let produced = s.producer.wrapping_add(s.session.len() as u32);
+            produced.wrapping_sub(s.consumer) & INDEX_MASK >= 1 << cq.log_size
+        };
         if cq.overrun_ignored || !full(state) {
             return false;
         }
@@ -155,6 +264,13 @@ impl<M: DmaSpace + 'static> Function<M> {
             state.consumer = bell.ci;
             state.armed = true;
             state.solicited_only = bell.solicited;
+        }
+    }
+
+    /// Tells the driver of the completions since `before`, if there are any.
+    fn notify_of(&self, before: u32, cqn: u32, cq: &Cq, state: &mut CqState, now: u64) {
+        if state.producer != before {
+            self.notify(cqn, cq, state, now, cq.restarts);
         }
     }
 
@@ -233,9 +349,7 @@ impl<M: DmaSpace + 'static> Card<M> {
             1 => 128,
             other => return bad_param(Syndrome::BadField, format!("cqe_sz {other}")),
         };
-        if cqc::cqe_comp_en.is_set(context) {
-            return bad_param(Syndrome::BadCapability, "CQE compression is not offered");
-        }
+        let compression = MiniFormat::parse(context)?;
         if create_cq_in::cq_umem_valid.is_set(call.input) || cqc::dbr_umem_valid.is_set(context) {
             return bad_param(Syndrome::BadCapability, "umems are not offered");
         }
@@ -261,6 +375,7 @@ impl<M: DmaSpace + 'static> Card<M> {
             restarts: restarts(context),
             overrun_ignored: cqc::oi.is_set(context),
             collapsed: cqc::cc.is_set(context),
+            compression,
             stride,
             doorbell: cqc::dbr_addr.get(context),
             context: kept,

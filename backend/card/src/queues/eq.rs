@@ -3,6 +3,8 @@
 //! The card writes entries of 64 bytes with the owner bit of the producer's round; the driver gives its consumer index back
 //! through the UAR and arms the queue; an armed queue that is not empty raises its MSI-X vector once.
 
+use std::sync::atomic::Ordering::Relaxed;
+
 use mlx5emu_pci_model::{Attrs, DmaSpace};
 use mlx5emu_prm::event::Event;
 use mlx5emu_prm::layouts::{
@@ -27,6 +29,24 @@ const STATUS_OVERFLOW: u64 = 0x9;
 const QUEUE_TYPE_RQ: u64 = 1;
 const QUEUE_TYPE_SQ: u64 = 2;
 
+/// What an EQ is for, by the events that it asked for: each of the driver's kinds (`struct mlx5_eq_table` in eq.c).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EqKind {
+    /// Completions: it asked for no event by number.
+    Comp,
+    /// Commands.
+    Cmd,
+    /// Requests for pages.
+    Pages,
+    /// All other events.
+    Async,
+}
+
+impl EqKind {
+    /// How many there are.
+    pub const COUNT: usize = 4;
+}
+
 /// What moves in an event queue.
 #[derive(Debug, Default)]
 pub struct EqState {
@@ -38,8 +58,12 @@ pub struct EqState {
     pub armed: bool,
     /// Events lost because the queue was full.
     pub overruns: u64,
+    /// It has overrun for good (`ctl inject eq-overrun`): nothing is written to it any more.
+    pub overrun: bool,
     /// Interrupts raised.
     pub interrupts: u64,
+    /// Interrupts lost on purpose.
+    pub lost_interrupts: u64,
 }
 
 /// An event queue.
@@ -59,8 +83,25 @@ pub struct Eq {
 }
 
 impl Eq {
+    fn kind(&self) -> EqKind {
+        if self.events == [0; 4] {
+            EqKind::Comp
+        } else if self.wants(Event::CMD) {
+            EqKind::Cmd
+        } else if self.wants(Event::PAGE_REQUEST) {
+            EqKind::Pages
+        } else {
+            EqKind::Async
+        }
+    }
+
     fn wants(&self, event: Event) -> bool {
         self.events[usize::from(event.0 / 64)] >> (event.0 % 64) & 1 == 1
+    }
+
+    /// Whether `event` may come here: completions go to the queue that their CQ names.
+    pub(crate) fn takes(&self, event: Event) -> bool {
+        event == Event::COMP || self.wants(event)
     }
 
     fn fill(&self, state: &EqState) -> u32 {
@@ -81,9 +122,21 @@ impl<M: DmaSpace + 'static> Function<M> {
         }
     }
 
+    /// Whether an interrupt of an EQ of this kind is to be lost now: one less after that.
+    fn loses_interrupt(&self, kind: EqKind) -> bool {
+        let less = |left: u32| left.checked_sub(1);
+        let left = &self.lose_interrupts[kind as usize];
+        left.load(Relaxed) > 0 && left.fetch_update(Relaxed, Relaxed, less).is_ok()
+    }
+
+    /// Raises the queue's interrupt if its driver waits for it.
     fn interrupt_if_due(&self, eq: &Eq, state: &mut EqState) {
         if state.armed && eq.fill(state) != 0 {
             state.armed = false;
+            if self.loses_interrupt(eq.kind()) {
+                state.lost_interrupts += 1;
+                return;
+            }
             state.interrupts += 1;
             self.space.msi(eq.vector);
         }
@@ -98,11 +151,18 @@ impl<M: DmaSpace + 'static> Function<M> {
         }
     }
 
-    /// Writes an entry to EQ `number`. A full queue loses it, counted and logged: the driver made the queue too small.
+    /// An event for EQ `number`: written now, unless fault rules say something else.
     fn post_eqe(&self, number: u32, eq: &Eq, event: Event, sub_type: u8, data: &[u8]) {
+        if !self.event_by_rule(number, event, sub_type, data) {
+            self.write_eqe(number, eq, event, sub_type, data);
+        }
+    }
+
+    /// Writes an entry to EQ `number`. A full queue loses it, counted and logged: the driver made the queue too small.
+    pub(crate) fn write_eqe(&self, number: u32, eq: &Eq, event: Event, sub_type: u8, data: &[u8]) {
         let mut state = eq.state.lock();
         self.absorb_eq(number, eq, &mut state);
-        if eq.fill(&state) >= 1 << eq.log_size {
+        if state.overrun || eq.fill(&state) >= 1 << eq.log_size {
             state.overruns += 1;
             limited!(self.log, warn, "{}: EQ {number:#x} is full, event {event} is lost", self.name);
             return;
@@ -208,15 +268,16 @@ impl<M: DmaSpace + 'static> Card<M> {
         queues.uars.hold(uar)?;
         call.reply(create_eq_out::eq_number, number);
         if wants_pages {
-            self.request_event_pages(call.f);
+            self.begin_page_events(call.f);
         }
         Ok(())
     }
 
     pub(crate) fn destroy_eq(&mut self, call: &mut Call) -> Done {
-        let queues = &mut self.functions[call.f].state.queues;
-        let eq = queues.eqs.remove(call.get(destroy_eq_in::eq_number))?;
-        queues.uars.release(eq.uar);
+        let (state, number) = (&mut self.functions[call.f].state, call.get(destroy_eq_in::eq_number));
+        let eq = state.queues.eqs.remove(number)?;
+        state.queues.uars.release(eq.uar);
+        state.waiting_events.forget(number);
         Ok(())
     }
 
@@ -226,7 +287,7 @@ impl<M: DmaSpace + 'static> Card<M> {
         let mut context = eq.context;
         // Armed 0x9, fired 0xa (`eqc.st`).
         eqc::st.set(&mut context, if state.armed { 0x9 } else { 0xa });
-        eqc::status.set(&mut context, if state.overruns > 0 { STATUS_OVERFLOW } else { 0 });
+        eqc::status.set(&mut context, if state.overrun || state.overruns > 0 { STATUS_OVERFLOW } else { 0 });
         eqc::consumer_counter.set(&mut context, u64::from(state.consumer));
         eqc::producer_counter.set(&mut context, u64::from(state.producer));
         query_eq_out::eq_context_entry.of_mut(call.output).copy_from_slice(&context);

@@ -1,11 +1,16 @@
 //! UARs, event queues, completion queues, and the buffers behind all queues.
 
 pub mod buffer;
+pub mod compression;
 pub mod cq;
 pub mod eq;
 pub mod uar;
 
-use crate::function::front::{FIRST_UAR, UAR_END};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+use parking_lot::Mutex;
+
+use crate::function::front::{BAR0_SIZE, FIRST_UAR, UAR_PAGE};
 use crate::table::Table;
 use cq::Cq;
 use eq::Eq;
@@ -27,21 +32,38 @@ pub struct Queues {
     pub eqs: Table<Eq>,
     /// Completion queues.
     pub cqs: Table<Cq>,
+    /// CQs with completions that are being compressed, and whether there are any: a burst closes what it opened, so it
+    /// needs to see no other's.
+    compressing: Mutex<Vec<u32>>,
+    any_compressing: AtomicBool,
 }
 
 impl Queues {
-    /// Nothing yet.
-    pub fn new() -> Self {
+    /// Nothing yet, for a function whose BAR0 is `bar0` bytes long.
+    pub fn new(bar0: u64) -> Self {
+        let uar_end = (bar0.min(BAR0_SIZE) / UAR_PAGE) as u32;
         Self {
-            uars: Table::new("UAR", FIRST_UAR, UAR_END - FIRST_UAR),
+            uars: Table::new("UAR", FIRST_UAR, uar_end.saturating_sub(FIRST_UAR)),
             eqs: Table::new("EQ", 1, MAX_EQS),
             cqs: Table::new("CQ", 1, 1 << LOG_MAX_CQ),
+            compressing: Mutex::default(),
+            any_compressing: AtomicBool::new(false),
         }
     }
-}
 
-impl Default for Queues {
-    fn default() -> Self {
-        Self::new()
+    /// CQ `cqn` has completions that must be written at the end of the burst.
+    fn open_session(&self, cqn: u32) {
+        let mut open = self.compressing.lock();
+        open.push(cqn);
+        self.any_compressing.store(true, Relaxed);
+    }
+
+    fn take_open_sessions(&self) -> Vec<u32> {
+        if !self.any_compressing.load(Relaxed) {
+            return Vec::new();
+        }
+        let mut open = self.compressing.lock();
+        self.any_compressing.store(false, Relaxed);
+        std::mem::take(&mut *open)
     }
 }

@@ -1,23 +1,37 @@
 //! The protocol of `control.sock`: one JSON object a line, both ways.
 //!
 //! The server speaks first: a [`Hello`]. Then every [`Call`] of the client is answered with one [`Answer`] that carries the
-//! call's `id`; a call that follows (`commands` with `follow`) is answered again and again until the client hangs up. Lines are
+//! call's `id`; a call that follows (`commands` with `follow`, `capture`) is answered again and again until the client hangs
+//! up. Lines are
 //! bounded ([`MAX_CALL`], [`MAX_ANSWER`]): the longer one ends the connection.
+//!
+//! A guest may be given `guest.sock` as a port ([`GUEST_PORT`]): the same calls and answers, less those that do not end
+//! ([`Request::for_guests`]), and without a greeting, because programs of the guest take turns on one connection. Empty
+//! lines are skipped there, and every line that is an object with an `id` is answered with it.
 
+mod capture;
 mod client;
+mod event;
+mod fault;
 mod line;
+mod port;
 mod record;
 
+pub use capture::{Bytes, CapturedFrame, Direction, MAX_SNAPLEN};
 pub use client::{Client, ClientError};
+pub use event::{EqKind, Event, FORMS, MAX_DEGREES, MAX_LOST_INTERRUPTS, MODULE_ERRORS, Module, PagesOf, Severity};
+pub use fault::{FaultState, Held, MAX_HELD};
 pub use line::{LineError, read_line, write_line};
+pub use port::turn;
 pub use record::CommandRecord;
 
 use serde::{Deserialize, Serialize};
 
 use crate::function::FunctionName;
+use crate::placement::Placement;
 
 /// The version of this protocol. A client refuses a server of another version.
-pub const PROTOCOL: u32 = 1;
+pub const PROTOCOL: u32 = 2;
 
 /// The longest line that a server reads, in bytes, line break included.
 pub const MAX_CALL: usize = 64 << 10;
@@ -27,6 +41,9 @@ pub const MAX_ANSWER: usize = 4 << 20;
 
 /// The most command records in one answer; the rest follows with the next call.
 pub const MAX_RECORDS: usize = 1024;
+
+/// The name of the virtio port by which a guest reaches its card: `/dev/virtio-ports/mlx5emu.control`.
+pub const GUEST_PORT: &str = "mlx5emu.control";
 
 /// The first line of every connection, from the server.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,6 +56,8 @@ pub struct Hello {
     pub card: String,
     /// The functions that it has.
     pub functions: Vec<FunctionName>,
+    /// Where they are plugged into a guest that has all of them.
+    pub placement: Placement,
 }
 
 impl Hello {
@@ -49,6 +68,7 @@ impl Hello {
             version: env!("CARGO_PKG_VERSION").to_string(),
             card: card.name.clone(),
             functions: card.functions(),
+            placement: Placement::of(card),
         }
     }
 }
@@ -86,6 +106,94 @@ pub enum Request {
         #[serde(default)]
         function: Option<FunctionName>,
     },
+    /// Brings an event about. Answered with [`Reply::Injected`] when it has happened.
+    Inject {
+        /// Its name, one of [`FORMS`].
+        event: String,
+        /// What follows the name.
+        #[serde(default)]
+        args: Vec<String>,
+    },
+    /// Adds fault rules, all of them or none. Answered with [`Reply::FaultsAdded`].
+    FaultAdd {
+        /// The rules, one each: see [`crate::fault`].
+        rules: Vec<String>,
+    },
+    /// The fault rules and what they did. Answered with [`Reply::Faults`].
+    FaultList {
+        /// Only this one.
+        #[serde(default)]
+        name: Option<String>,
+    },
+    /// Takes fault rules away; what they hold goes on. Answered with [`Reply::FaultsCleared`].
+    FaultClear {
+        /// Only this one.
+        #[serde(default)]
+        name: Option<String>,
+    },
+    /// What a fault rule holds goes on. Answered with [`Reply::Released`].
+    Release {
+        /// The rule.
+        name: String,
+    },
+    /// The frames that pass a port or a vport from now on, answered again and again with [`Reply::Captured`], the first
+    /// time at once. When the client shuts down its sending side the capture ends, with a last answer.
+    Capture {
+        /// A port (`p0`) or a function, for its vport (`pf0`).
+        at: String,
+        /// Bytes kept of each frame, [`MAX_SNAPLEN`] at most.
+        #[serde(default = "max_snaplen")]
+        snaplen: u32,
+        /// The capture ends after this many frames.
+        #[serde(default)]
+        count: Option<u64>,
+        /// Only the last so many frames: between the first answer and the end of the capture there are no others.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        last: Option<u32>,
+    },
+    /// Begins a capture whose frames are fetched with [`Request::CaptureTake`]; only for guests. Answered with
+    /// [`Reply::CaptureBegun`]. It ends when it has not been asked for a while.
+    CaptureBegin {
+        /// As for [`Request::Capture`].
+        at: String,
+        /// As for [`Request::Capture`].
+        #[serde(default = "max_snaplen")]
+        snaplen: u32,
+        /// As for [`Request::Capture`].
+        #[serde(default)]
+        count: Option<u64>,
+    },
+    /// The frames of a capture that have passed since it was last asked for. Answered with [`Reply::Captured`].
+    CaptureTake {
+        /// The number of the capture.
+        capture: u64,
+        /// Nothing that passes from now on is wanted.
+        #[serde(default)]
+        end: bool,
+    },
+}
+
+impl Request {
+    /// Whether a guest may ask this: what is answered once, and names nothing of the host.
+    pub fn for_guests(&self) -> bool {
+        match self {
+            Request::Capture { .. } | Request::Commands { follow: true, .. } => false,
+            Request::Ping {}
+            | Request::Inspect { .. }
+            | Request::Commands { .. }
+            | Request::Inject { .. }
+            | Request::FaultAdd { .. }
+            | Request::FaultList { .. }
+            | Request::FaultClear { .. }
+            | Request::Release { .. }
+            | Request::CaptureBegin { .. }
+            | Request::CaptureTake { .. } => true,
+        }
+    }
+}
+
+fn max_snaplen() -> u32 {
+    MAX_SNAPLEN
 }
 
 /// One answer with the number of the call.
@@ -118,6 +226,50 @@ pub enum Reply {
         lost: u64,
         /// Whether more records were there at the time of the answer.
         more: bool,
+    },
+    /// The event has happened.
+    Injected {
+        /// What else there is to do, for people.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        note: Option<String>,
+    },
+    /// A capture has begun.
+    CaptureBegun {
+        /// Its number.
+        capture: u64,
+    },
+    /// The rules are there.
+    FaultsAdded {
+        /// Their names, in order: for a rule without one, the name that it got.
+        names: Vec<String>,
+    },
+    /// Fault rules, in the order in which they came.
+    Faults {
+        /// One each.
+        rules: Vec<FaultState>,
+    },
+    /// Fault rules are gone.
+    FaultsCleared {
+        /// How many.
+        cleared: u64,
+        /// How many commands and events that they held go on.
+        released: u64,
+    },
+    /// What was held goes on.
+    Released {
+        /// How many commands and events.
+        count: u64,
+    },
+    /// Frames that passed.
+    Captured {
+        /// In the order in which they passed.
+        frames: Vec<CapturedFrame>,
+        /// Frames that passed so far, those that were lost included.
+        seen: u64,
+        /// Frames so far that were lost because they were not taken in time.
+        lost: u64,
+        /// This is the last answer.
+        done: bool,
     },
     /// The call was not carried out.
     Error {

@@ -40,6 +40,9 @@ pub struct CommandRecord {
     pub status_name: String,
     /// The syndrome in the output.
     pub syndrome: u32,
+    /// The fault rule that acted on it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fault: Option<String>,
     /// When the doorbell for it was seen, in nanoseconds since the card started.
     pub queued_ns: u64,
     /// How long it took from the doorbell to the answer, in nanoseconds.
@@ -98,6 +101,7 @@ mod tests {
             status: 0,
             status_name: "OK".into(),
             syndrome: 0,
+            fault: None,
             queued_ns: 5,
             time_ns: 10,
         };

@@ -23,6 +23,12 @@ pub fn probed(seed: u64) -> (SharedWorld, Drv, Drv) {
     (world, a, b)
 }
 
+/// Adds fault rules.
+pub fn rules(world: &SharedWorld, texts: &[&str]) {
+    let rules: Vec<_> = texts.iter().map(|text| text.parse().unwrap()).collect();
+    world.borrow_mut().card().add_faults(&rules).unwrap();
+}
+
 /// Both functions open, the link up on both.
 pub fn opened(seed: u64, net: &NetConfig) -> (SharedWorld, Drv, Drv) {
     let (world, mut a, mut b) = probed(seed);

@@ -19,6 +19,13 @@ crate::layouts! {
         max_geneve_opt_len @0x4[1:1], tunnel_stateless_geneve_rx @0x4[0:1], lro_min_mss_size @0x8[15:16],
     } { lro_timer_supported_periods @0x30 array(be32, 4) }
 
+    /// Split headers and merged payloads (capability type 0x1d).
+    shampo_cap(0x100, Ifc) {
+        shampo_log_max_reservation_size @0x0[28:5], shampo_log_min_reservation_size @0x0[20:5],
+        shampo_min_mss_size @0x0[15:16], shampo_header_split @0x4[31:1], shampo_header_split_data_merge @0x4[30:1],
+        shampo_log_max_headers_entry_size @0x4[28:5],
+    }
+
     /// What one transport may do on demand-paged memory.
     odp_per_transport_service_cap(0x4, Ifc) {
         send @0x0[31:1], receive @0x0[30:1], write @0x0[29:1], read @0x0[28:1], atomic @0x0[27:1],

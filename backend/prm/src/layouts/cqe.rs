@@ -7,7 +7,13 @@ crate::layouts! {
         tls_outer_l3_tunneled @0x0[31:8], tls_offload @0x0[28:2], outer_l3_tunneled @0x0[24:1],
         wqe_id @0x0[15:16],
         tcppsh_abort_dupack @0x4[31:8], tcppsh @0x4[30:1], min_ttl @0x4[23:8], tcp_win @0x4[15:16],
+        /// Split headers (`shampo`): the packet continues the one before it; nothing continues it.
+        shampo_match @0x4[25:1], shampo_flush @0x4[26:1],
+        /// Bytes of the headers, and their entry.
+        shampo_header_size @0x4[23:8], shampo_header_entry_index @0x4[15:16],
         ack_seq_num @0x8[31:32],
+        /// Where the payload is in the WQE.
+        shampo_data_offset @0x8[31:32],
         rss_hash_result @0xc[31:32],
         rss_hash_type @0x10[31:8], rss_htype_l4 @0x10[31:2], rss_htype_ip @0x10[27:2],
         ml_path @0x10[23:8],

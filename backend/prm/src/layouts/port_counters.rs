@@ -1,5 +1,7 @@
 //! PPCNT counter groups.
 
+use super::be64;
+
 crate::layouts! {
     /// PPCNT: a group of a port's counters.
     ppcnt_reg(0x100, Ifc) {
@@ -155,6 +157,9 @@ crate::layouts! {
         phy_corrected_bits_lane2_high @0x30[31:32], phy_corrected_bits_lane2_low @0x34[31:32],
         phy_corrected_bits_lane3_high @0x38[31:32], phy_corrected_bits_lane3_low @0x3c[31:32],
     }
+
+    /// Codewords of Reed-Solomon by how many symbols were corrected; PPHCR says how many of each an entry is for.
+    rs_histogram_cntrs(0xd8, Ifc) {} { hist @0x0 array(be64, 16) }
 
     /// Counters of an InfiniBand port.
     ib_port_cntrs_grp_data_layout(0x28, Ifc) {

@@ -62,6 +62,14 @@ crate::layouts! {
         lane1_module_mapping @0x8[31:32], lane2_module_mapping @0xc[31:32], lane3_module_mapping @0x10[31:32],
     }
 
+    /// PPHCR: what the entries of the histogram of corrected symbols stand for.
+    pphcr_reg(0x50, Ifc) { active_hist_type @0x0[31:4], local_port @0x0[23:8], num_of_bins @0x4[23:8] } {
+        bin_range @0x10 array(bin_range_layout, 16),
+    }
+
+    /// An entry of that histogram.
+    bin_range_layout(0x4, Ifc) { high_val @0x0[21:6], low_val @0x0[5:6] }
+
     /// PPLM: forward error correction.
     pplm_reg(0x78, Ifc) {
         local_port @0x0[23:8], port_profile_mode @0x8[31:8], static_port_profile @0x8[23:8],

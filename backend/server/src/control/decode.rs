@@ -29,6 +29,7 @@ pub(super) fn decode(record: &Record, function: FunctionName) -> CommandRecord {
         status: record.status.0,
         status_name: record.status.to_string(),
         syndrome: record.syndrome,
+        fault: record.fault.as_deref().map(str::to_string),
         queued_ns: record.started,
         time_ns: record.took,
     }
@@ -70,6 +71,7 @@ mod tests {
             status: Status::BAD_PARAM,
             syndrome: 0x1007,
             output: [0; 16],
+            fault: None,
             started: 10,
             took: 20,
         }

@@ -1,7 +1,11 @@
 //! The control socket: one thread that accepts, one for each client. None of them holds anything that the engine waits
 //! for longer than it takes to copy what is asked for.
 
+mod capture;
 mod decode;
+mod fault;
+mod guest;
+mod inject;
 mod view;
 
 use std::collections::HashMap;
@@ -16,11 +20,13 @@ use mlx5emu_config::FunctionName;
 use mlx5emu_config::control::{
     Answer, Call, ErrorCode, Hello, LineError, MAX_ANSWER, MAX_CALL, MAX_RECORDS, Reply, Request, read_line, write_line,
 };
-use mlx5emu_vfio_user::Stop;
+use mlx5emu_vfio_user::{FunctionMemory, Stop};
 use parking_lot::Mutex;
 use rustix::event::{PollFd, PollFlags, poll};
 
 pub use view::View;
+
+type Card = mlx5emu_card::Card<FunctionMemory>;
 
 /// Clients at a time.
 const MAX_CLIENTS: usize = 16;
@@ -32,11 +38,20 @@ const FOLLOW: Duration = Duration::from_millis(50);
 /// The clients that are there, so that they can be hung up on.
 type Clients = Arc<Mutex<HashMap<u64, UnixStream>>>;
 
-/// Serves the control socket on the calling thread until `stop`, then hangs up on all clients.
+/// Who is at the other end of a control socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Programs of the host.
+    Host,
+    /// Guests.
+    Guest,
+}
+
+/// Serves a control socket on the calling thread until `stop`, then hangs up on all clients.
 ///
 /// # Errors
 /// The listener cannot be used.
-pub fn serve(listener: &UnixListener, view: &Arc<View>, stop: &Stop) -> io::Result<()> {
+pub fn serve(listener: &UnixListener, kind: Kind, view: &Arc<View>, stop: &Stop) -> io::Result<()> {
     listener.set_nonblocking(true)?;
     let clients = Clients::default();
     let mut number = 0u64;
@@ -52,7 +67,7 @@ pub fn serve(listener: &UnixListener, view: &Arc<View>, stop: &Stop) -> io::Resu
         match listener.accept() {
             Ok((stream, _)) => {
                 number += 1;
-                if let Err(error) = admit(stream, number, view, &clients) {
+                if let Err(error) = admit(stream, kind, number, view, &clients) {
                     log::warn!("control: a client cannot be served: {error}");
                 }
             }
@@ -71,11 +86,14 @@ pub fn serve(listener: &UnixListener, view: &Arc<View>, stop: &Stop) -> io::Resu
     Ok(())
 }
 
-fn admit(stream: UnixStream, number: u64, view: &Arc<View>, clients: &Clients) -> io::Result<()> {
+fn admit(stream: UnixStream, kind: Kind, number: u64, view: &Arc<View>, clients: &Clients) -> io::Result<()> {
     stream.set_nonblocking(false)?;
     stream.set_write_timeout(Some(PATIENCE))?;
     let mut stream = stream;
     if clients.lock().len() >= MAX_CLIENTS {
+        if kind == Kind::Guest {
+            return Err(io::Error::other(format!("{MAX_CLIENTS} guests are connected")));
+        }
         let message = format!("{MAX_CLIENTS} clients are connected: close one of them");
         let answer = Answer { id: 0, reply: Reply::error(ErrorCode::TooMuch, message) };
         // One short message to a fresh socket: it does not wait.
@@ -88,7 +106,11 @@ fn admit(stream: UnixStream, number: u64, view: &Arc<View>, clients: &Clients) -
     let view = Arc::clone(view);
     Builder::new().name("control".into()).spawn(move || {
         let _left = left;
-        if let Err(error) = converse(stream, &view) {
+        let ended = match kind {
+            Kind::Host => converse(stream, &view),
+            Kind::Guest => guest::converse(stream, &view),
+        };
+        if let Err(error) = ended {
             log::debug!("control: a client's connection ended: {error}");
         }
     })?;
@@ -125,14 +147,17 @@ fn converse(stream: UnixStream, view: &View) -> Result<(), LineError> {
             Err(error) => return Err(error),
         };
         match request {
-            Request::Ping {} => answer(&mut stream, id, Reply::Pong {})?,
-            Request::Inspect { path } => answer(&mut stream, id, view.inspect(&path))?,
             Request::Commands { since, follow: false, function } => {
                 commands(&mut stream, view, id, since, function)?;
             }
             Request::Commands { since, follow: true, function } => {
                 return follow(&mut stream, view, id, since, function);
             }
+            Request::Capture { at, snaplen, count, last } => match capture::begin(view, &at, snaplen, count, last) {
+                Ok(capture) => return capture.follow(&mut stream, id),
+                Err(reply) => answer(&mut stream, id, reply)?,
+            },
+            request => answer(&mut stream, id, view.answer(request))?,
         }
     }
 }

@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 
-use mlx5emu_config::control::{ErrorCode, MAX_RECORDS, Reply, nearest_name, select};
+use mlx5emu_config::control::{ErrorCode, MAX_RECORDS, Reply, Request, nearest_name, select};
 use mlx5emu_config::{Card, FunctionName};
 use mlx5emu_vfio_user::FunctionMemory;
 use parking_lot::Mutex;
+use rustix::fs::Dir;
 use serde_json::{Map, Value, json};
 
 use super::decode::decode;
@@ -19,19 +20,53 @@ pub struct View {
     card: Card,
     engine: Arc<Threads<FunctionMemory>>,
     functions: Vec<Arc<PciFunction>>,
+    /// The files that this process has open: a directory that lists them, opened while that was allowed.
+    descriptors: Option<Mutex<Dir>>,
     /// One inspection at a time: each holds the gate shared for as long as it takes to write everything down.
     looking: Mutex<()>,
 }
 
 impl View {
     /// A view of `card`, which `engine` runs behind `functions`.
-    pub fn new(card: Card, engine: Arc<Threads<FunctionMemory>>, functions: Vec<Arc<PciFunction>>) -> Self {
-        Self { card, engine, functions, looking: Mutex::default() }
+    pub fn new(
+        card: Card,
+        engine: Arc<Threads<FunctionMemory>>,
+        functions: Vec<Arc<PciFunction>>,
+        descriptors: Option<Dir>,
+    ) -> Self {
+        Self { card, engine, functions, descriptors: descriptors.map(Mutex::new), looking: Mutex::default() }
+    }
+
+    /// What runs the card.
+    pub(super) fn engine(&self) -> &Threads<FunctionMemory> {
+        &self.engine
+    }
+
+    /// The card's functions, in order.
+    pub(super) fn functions(&self) -> &[Arc<PciFunction>] {
+        &self.functions
     }
 
     /// The card's description.
     pub fn card(&self) -> &Card {
         &self.card
+    }
+
+    /// Answers what has one answer.
+    pub(super) fn answer(&self, request: Request) -> Reply {
+        match request {
+            Request::Ping {} => Reply::Pong {},
+            Request::Inspect { path } => self.inspect(&path),
+            Request::Inject { event, args } => self.inject(&event, &args),
+            Request::FaultAdd { rules } => self.add_faults(&rules),
+            Request::FaultList { name } => self.faults(name.as_deref()),
+            Request::FaultClear { name } => self.clear_faults(name.as_deref()),
+            Request::Release { name } => self.release(&name),
+            Request::Commands { since, function, .. } => self.commands(since, function, MAX_RECORDS),
+            Request::Capture { .. } | Request::CaptureBegin { .. } | Request::CaptureTake { .. } => {
+                Reply::error(ErrorCode::BadCall, "this is not offered on this socket")
+            }
+        }
     }
 
     /// The state below `path`.
@@ -69,6 +104,8 @@ impl View {
         let count = |counter: &AtomicU64| counter.load(Relaxed);
         let mut shown = json!({
             "connected": function.is_connected(),
+            "on_bus": function.is_on_bus(),
+            "gateway_locked": function.gateway_locked(),
             "bus_master": bus_master,
             "memory_decode": memory_decode,
             "guest_memory": self.engine.sharing(f).name(),
@@ -89,6 +126,7 @@ impl View {
         if let Some(load) = self.engine.load(f) {
             shown["load"] = json!({
                 "turns": count(&load.turns),
+                "helped": count(&load.helped),
                 "commands": count(&load.commands),
                 "bursts": count(&load.bursts),
                 "fetches_by_message": count(&load.fetches),
@@ -114,6 +152,7 @@ impl View {
             "card": self.card.name,
             "uptime_ns": now,
             "workers": workers.collect::<Vec<_>>(),
+            "descriptors": self.descriptors.as_ref().map(|dir| count(&mut dir.lock())),
         })
     }
 
@@ -144,6 +183,12 @@ impl View {
         }
         Reply::Commands { records, next, lost, more: false }
     }
+}
+
+/// Entries of a directory, anew each time.
+fn count(dir: &mut Dir) -> usize {
+    dir.rewind();
+    dir.filter(|entry| entry.as_ref().is_ok_and(|entry| !entry.file_name().to_bytes().starts_with(b"."))).count()
 }
 
 /// Why `path` leads nowhere, with the names that there are.

@@ -1,15 +1,21 @@
-//! The configuration space of a PF: the identity and the capabilities of a ConnectX-6 Dx.
+//! The configuration spaces: identity and capabilities of a ConnectX-6 Dx and of its VFs.
 
+use mlx5emu_card::function::gateway;
 use mlx5emu_pci_model::capability::{
-    Aer, DeviceSerialNumber, Express, LinkSpeed, Msix, PayloadSize, PowerManagement, VendorSpecific,
+    Aer, Ari, DeviceSerialNumber, Express, LinkSpeed, Msix, PayloadSize, PowerManagement, Sriov, VendorSpecific,
 };
 use mlx5emu_pci_model::config::BuildError;
+use mlx5emu_pci_model::vpd::{ProductData, Vpd};
 use mlx5emu_pci_model::{Bar, ConfigBuilder, ConfigSpace, Identity, MsixLayout};
 
 /// Vendor ID of Mellanox.
 pub const VENDOR: u16 = 0x15b3;
 /// Device ID of ConnectX-6 Dx, as mlx5_core's table of devices has it.
 pub const DEVICE_CX6DX: u16 = 0x101d;
+/// Device ID of the VFs of all ConnectX since the fifth ("mlx5Gen VF").
+pub const DEVICE_VF: u16 = 0x101e;
+/// What Vendor and Device ID of a VF read.
+const NOBODY: u16 = 0xffff;
 /// Subsystem ID. The driver does not look at it.
 const SUBSYSTEM: u16 = 0x0058;
 /// Class code: Ethernet controller.
@@ -17,14 +23,16 @@ const CLASS_ETHERNET: u32 = 0x02_0000;
 
 /// Offsets of the capabilities, where the cards have theirs.
 const POWER_AT: u16 = 0x40;
+pub(super) const VPD_AT: u16 = 0x48;
 const EXPRESS_AT: u16 = 0x60;
 const MSIX_AT: u16 = 0x9c;
-const VENDOR_SPECIFIC_AT: u16 = 0xc0;
-/// Length of the vendor-specific capability: the driver's gateway registers lie in its first 0x18 bytes (pci_vsc.c).
-/// They read as zero, which tells the driver that no space behind the gateway is supported.
-const VENDOR_SPECIFIC_LEN: u8 = 0x18;
+pub(super) const VENDOR_SPECIFIC_AT: u16 = 0xc0;
+/// Length of the vendor-specific capability: what is in it behind its header is the card's gateway (pci_vsc.c).
+const VENDOR_SPECIFIC_LEN: u8 = gateway::REGISTERS.end as u8;
 const AER_AT: u16 = 0x100;
-/// Behind the places of ARI (0x150), SR-IOV (0x180) and TPH (0x1c0).
+const ARI_AT: u16 = 0x150;
+const SRIOV_AT: u16 = 0x180;
+/// Behind the place of TPH (0x1c0).
 const SERIAL_AT: u16 = 0x220;
 
 /// MSI-X table in BAR0: above the initialization segment and below the first UAR page. Room for 2048 vectors.
@@ -32,7 +40,7 @@ const MSIX_TABLE_AT: u32 = 0x4000;
 /// Pending Bit Array, behind the table.
 const MSIX_PBA_AT: u32 = 0xc000;
 
-/// What differs between the PFs of cards.
+/// What differs between functions.
 #[derive(Debug, Clone, Copy)]
 pub struct ConfigSetup {
     /// Size of BAR0, a power of two.
@@ -43,6 +51,23 @@ pub struct ConfigSetup {
     pub serial: u64,
     /// The card has more than one function.
     pub multifunction: bool,
+    /// The PF has VFs.
+    pub sriov: Option<SriovSetup>,
+}
+
+/// The VFs of a PF.
+#[derive(Debug, Clone, Copy)]
+pub struct SriovSetup {
+    /// TotalVFs.
+    pub total: u16,
+    /// First VF Offset; they follow one another.
+    pub first_offset: u16,
+    /// The PF's own number in the device, for Function Dependency Link.
+    pub function: u8,
+    /// Next Function Number of ARI: that of the next PF, 0 for the last.
+    pub next_function: u8,
+    /// Size of a VF's BAR0, a power of two.
+    pub bar0: u64,
 }
 
 /// The configuration space of a PF.
@@ -58,24 +83,66 @@ pub fn pf_config(setup: &ConfigSetup) -> Result<ConfigSpace, BuildError> {
         subsystem_vendor: VENDOR,
         subsystem: SUBSYSTEM,
     };
-    let msix = MsixLayout {
-        vectors: setup.vectors,
-        table_bar: 0,
-        table_offset: MSIX_TABLE_AT,
-        pba_bar: 0,
-        pba_offset: MSIX_PBA_AT,
-    };
-    ConfigBuilder::new(identity)
+    let mut config = ConfigBuilder::new(identity)
         .multifunction(setup.multifunction)
         .keep_bars_on_flr(true)
         .bar(0, Bar::memory64(setup.bar0).prefetchable())
         .capability_at(POWER_AT, PowerManagement)
         .capability_at(EXPRESS_AT, Express::endpoint(LinkSpeed::Gts16, 16).max_payload(PayloadSize::B512))
-        .capability_at(MSIX_AT, Msix(msix))
+        .capability_at(MSIX_AT, Msix(msix(setup.vectors)))
+        .capability_at(VPD_AT, Vpd)
         .capability_at(VENDOR_SPECIFIC_AT, VendorSpecific::inert(VENDOR_SPECIFIC_LEN))
         .extended_at(AER_AT, Aer)
-        .extended_at(SERIAL_AT, DeviceSerialNumber(setup.serial))
+        .extended_at(SERIAL_AT, DeviceSerialNumber(setup.serial));
+    if let Some(vfs) = setup.sriov {
+        let sriov = Sriov::new(vfs.total, vfs.first_offset, 1, DEVICE_VF)
+            .dependency(vfs.function)
+            .bar(0, Bar::memory64(vfs.bar0).prefetchable());
+        let sriov = if vfs.function == 0 { sriov.ari_hierarchy() } else { sriov };
+        config = config.extended_at(ARI_AT, Ari { next_function: vfs.next_function }).extended_at(SRIOV_AT, sriov);
+    }
+    config.build()
+}
+
+/// The configuration space of a VF.
+///
+/// Vendor and Device ID read all-ones, as the specification has it: whoever scans the bus without knowing of SR-IOV finds
+/// nothing. Against it, Memory Space Enable and BAR0 are there, for QEMU maps the VF by them: nothing in it knows that
+/// this function belongs to another.
+///
+/// # Errors
+/// The sizes do not fit together.
+pub fn vf_config(setup: &ConfigSetup) -> Result<ConfigSpace, BuildError> {
+    let identity = Identity {
+        vendor: NOBODY,
+        device: NOBODY,
+        revision: 0,
+        class_code: CLASS_ETHERNET,
+        subsystem_vendor: VENDOR,
+        subsystem: SUBSYSTEM,
+    };
+    ConfigBuilder::new(identity)
+        .keep_bars_on_flr(true)
+        .bar(0, Bar::memory64(setup.bar0).prefetchable())
+        .capability_at(EXPRESS_AT, Express::endpoint(LinkSpeed::Gts16, 16).max_payload(PayloadSize::B512))
+        .capability_at(MSIX_AT, Msix(msix(setup.vectors)))
+        .extended_at(AER_AT, Aer)
+        .extended_at(ARI_AT, Ari { next_function: 0 })
         .build()
+}
+
+/// The vital product data of a card with this device serial number: what `devlink dev info` shows of it.
+pub(super) fn product_data(serial: u64) -> ProductData {
+    // The keywords are those that the cards have and mlx5_core looks for: V3 is the chip's number, a UUID without dashes.
+    let (board, chip) = (format!("EMU{serial:016X}"), format!("{serial:032x}"));
+    ProductData::new(
+        "ConnectX-6 Dx EN, emulated",
+        &[(b"PN", "MLX5EMU"), (b"EC", "A1"), (b"SN", &board), (b"V3", &chip)],
+    )
+}
+
+fn msix(vectors: u16) -> MsixLayout {
+    MsixLayout { vectors, table_bar: 0, table_offset: MSIX_TABLE_AT, pba_bar: 0, pba_offset: MSIX_PBA_AT }
 }
 
 /// Extended capability IDs that QEMU must not see when it takes its one picture of the space, for it drops them then.
@@ -85,11 +152,19 @@ const PLACEHOLDER: u16 = 0x000b;
 /// Reads longer than this are QEMU's picture; the guest's own have at most 8 bytes.
 const LONGEST_GUEST_READ: usize = 8;
 
+/// Device Control, and its bits that enable error messages (correctable, non-fatal, fatal, unsupported request).
+const DEVCTL_AT: usize = EXPRESS_AT as usize + 8;
+const DEVCTL_ERRORS: u8 = 0xf;
+
 /// Changes a picture of the whole space that QEMU takes: ARI and SR-IOV show as vendor-specific, so that QEMU passes
-/// them through. The guest's reads are short and see the truth.
+/// them through; and error messages are enabled, for QEMU never learns what the guest enables, and would else not pass on
+/// those that its monitor is told to send (`pcie_aer_inject_error`). The guest's reads are short and see the truth.
 pub fn edit_snapshot(offset: u64, picture: &mut [u8]) {
     if offset != 0 || picture.len() <= LONGEST_GUEST_READ {
         return;
+    }
+    if let Some(devctl) = picture.get_mut(DEVCTL_AT) {
+        *devctl |= DEVCTL_ERRORS;
     }
     let mut at = usize::from(AER_AT);
     // A chain can't be longer than the space has room for.
@@ -112,7 +187,8 @@ mod tests {
     use super::*;
     use mlx5emu_pci_model::capability::Ari;
 
-    const SETUP: ConfigSetup = ConfigSetup { bar0: 32 << 20, vectors: 64, serial: 0x1122, multifunction: true };
+    const SETUP: ConfigSetup =
+        ConfigSetup { bar0: 32 << 20, vectors: 64, serial: 0x1122, multifunction: true, sriov: None };
 
     fn read(space: &ConfigSpace, at: u64, len: usize) -> u64 {
         let mut bytes = [0; 8];

@@ -2,18 +2,40 @@
 //! going. Runs on the function's I/O thread and never waits for a worker or for the client.
 
 pub mod config;
+pub mod virtual_functions;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::*};
+use std::sync::{Arc, OnceLock};
 
-use mlx5emu_card::{Front, FunctionIndex, ResetKind};
+use mlx5emu_card::function::gateway::{self, Gateway};
+use mlx5emu_card::{Card, Front, FunctionIndex, ResetKind};
+use mlx5emu_config::control::Severity;
+use mlx5emu_pci_model::capability::{CorrectableError, UncorrectableError};
 use mlx5emu_pci_model::config::Effects;
+use mlx5emu_pci_model::vpd::{self, ProductData};
 use mlx5emu_pci_model::{ConfigSpace, MsixLayout};
 use mlx5emu_vfio_user::{Client, Device, DeviceInfo, FunctionMemory, Irqs, MapError, Mapping, RegionInfo, proto};
 use parking_lot::Mutex;
 
 use crate::clock::Clock;
 use crate::threads::Threads;
+use virtual_functions::VirtualFunctions;
+
+/// Offset of the command register.
+const COMMAND: u64 = 0x04;
+
+/// The register of the gateway that an access touches, counted from its capability; none if it touches others too.
+fn gateway_register(offset: u64, len: usize) -> Option<u16> {
+    let at = offset.checked_sub(config::VENDOR_SPECIFIC_AT.into())?;
+    let register = u16::try_from(at & !3).ok().filter(|at| gateway::REGISTERS.contains(at))?;
+    (len > 0 && at % 4 + len as u64 <= 4).then_some(register)
+}
+
+/// Where in the capability of vital product data an access is; none if it reaches outside.
+fn in_product_data(offset: u64, len: usize) -> Option<usize> {
+    let at = usize::try_from(offset.checked_sub(config::VPD_AT.into())?).ok()?;
+    (at.checked_add(len)? <= usize::from(vpd::LEN)).then_some(at)
+}
 
 /// What a function's client has done so far.
 #[derive(Debug, Default)]
@@ -50,24 +72,37 @@ pub struct PciFunction {
     clock: Clock,
     irqs: Arc<Irqs>,
     config: Mutex<ConfigSpace>,
+    /// Of a PF.
+    gateway: Option<Mutex<Gateway>>,
+    product_data: Mutex<ProductData>,
     msix: Option<MsixLayout>,
     /// Memory Space Enable: BAR0 answers.
     decodes: AtomicBool,
+    /// It is not on the bus (`ctl inject bus`).
+    off_bus: AtomicBool,
+    /// Doorbells were written since the engine was told last.
+    rang: AtomicBool,
     client: Mutex<Option<Client>>,
+    /// A PF's VFs.
+    vfs: OnceLock<VirtualFunctions>,
     /// What happened, for inspection.
     pub traffic: Traffic,
 }
 
 impl PciFunction {
-    /// Function `index` of the card that `engine` runs, with this configuration space. `None` if the card has no such
-    /// function.
+    /// Function `index` of the card that `engine` runs, with this configuration space and device serial number. `None` if
+    /// the card has no such function.
     pub fn new(
         index: FunctionIndex,
         engine: Arc<Threads<FunctionMemory>>,
         irqs: Arc<Irqs>,
         config: ConfigSpace,
+        serial: u64,
     ) -> Option<Self> {
-        let name = engine.gate().read().function_name(index).to_string();
+        let (name, gateway) = {
+            let card = engine.gate().read();
+            (card.function_name(index).to_string(), card.gateway(index))
+        };
         Some(Self {
             index,
             name,
@@ -78,8 +113,13 @@ impl PciFunction {
             irqs,
             msix: config.msix_layout(),
             config: Mutex::new(config),
+            gateway: gateway.map(Mutex::new),
+            product_data: Mutex::new(config::product_data(serial)),
             decodes: AtomicBool::new(false),
+            off_bus: AtomicBool::new(false),
+            rang: AtomicBool::new(false),
             client: Mutex::default(),
+            vfs: OnceLock::new(),
             traffic: Traffic::default(),
         })
     }
@@ -105,15 +145,73 @@ impl PciFunction {
         (config.bus_master(), config.memory_decode())
     }
 
+    /// Whether somebody has its gateway.
+    pub fn gateway_locked(&self) -> bool {
+        self.gateway.as_ref().is_some_and(|gateway| gateway.lock().is_locked())
+    }
+
+    /// Whether it is on the bus.
+    pub fn is_on_bus(&self) -> bool {
+        !self.off_bus.load(Acquire)
+    }
+
+    /// Takes the function off the bus, or puts it back (`ctl inject bus`). While it is off, every read is all-ones, and
+    /// it makes no request and no interrupt. When it is back its firmware has started anew; its configuration space is as
+    /// it was, as after a firmware reset that leaves the link up.
+    pub fn set_on_bus(&self, on: bool) {
+        if self.off_bus.swap(!on, AcqRel) != on {
+            return;
+        }
+        self.engine.reset(self.index, ResetKind::Conventional, |card| self.set_requests(card));
+        self.reset_windows();
+        self.irqs.clear_pending();
+    }
+
+    /// What lies behind configuration space is as at first.
+    fn reset_windows(&self) {
+        if let Some(gateway) = &self.gateway {
+            gateway.lock().reset();
+        }
+        self.product_data.lock().reset();
+    }
+
+    /// Logs an error in the AER capability and Device Status (`ctl inject aer`).
+    pub fn log_error(&self, severity: Severity) {
+        let mut config = self.config.lock();
+        let _message = match severity {
+            Severity::Correctable => config.report_correctable(CorrectableError::BadTlp),
+            Severity::NonFatal => config.report_uncorrectable(UncorrectableError::CompletionTimeout, None, false),
+            // The header of the TLP at fault: a memory write of one dword to address 0.
+            Severity::Fatal => {
+                config.report_uncorrectable(UncorrectableError::MalformedTlp, Some([0x4000_0001, 0xf, 0, 0]), false)
+            }
+        };
+    }
+
     fn config_read(&self, offset: u64, buf: &mut [u8]) {
         self.traffic.config_reads.fetch_add(1, Relaxed);
+        if !self.is_on_bus() {
+            buf.fill(0xff);
+            return;
+        }
         self.config.lock().read(offset, buf);
         config::edit_snapshot(offset, buf);
+        if let (Some(gateway), Some(at)) = (&self.gateway, gateway_register(offset, buf.len())) {
+            let value = gateway.lock().read(at).to_le_bytes();
+            buf.copy_from_slice(&value[offset as usize % 4..][..buf.len()]);
+        }
+        if let Some(at) = in_product_data(offset, buf.len()) {
+            self.product_data.lock().read(at, buf);
+        }
     }
 
     /// The register changes first, then its effect is brought about under the gate; the reply follows both.
     fn config_write(&self, offset: u64, data: &[u8]) {
         self.traffic.config_writes.fetch_add(1, Relaxed);
+        // QEMU has a copy of the command register and goes by that: ours must not differ from it, whatever is lost.
+        if !self.is_on_bus() && offset != COMMAND {
+            return;
+        }
         let effects = self.config.lock().write(offset, data);
         if effects.flr {
             self.traffic.flrs.fetch_add(1, Relaxed);
@@ -121,49 +219,69 @@ impl PciFunction {
         } else {
             self.apply(effects);
         }
+        let register = gateway_register(offset, data.len());
+        if let (Some(gateway), Some(at), Ok(value)) = (&self.gateway, register, data.try_into()) {
+            gateway.lock().write(at, u32::from_le_bytes(value), self.clock.now());
+        }
+        if let Some(at) = in_product_data(offset, data.len()) {
+            self.product_data.lock().write(at, data);
+        }
     }
 
     fn apply(&self, effects: Effects) {
         if let Some(on) = effects.memory_decode {
             self.decodes.store(on, Release);
         }
-        if let Some(on) = effects.bus_master {
-            self.engine.change(self.index, |card| {
-                if let Some(space) = card.space_mut(self.index) {
-                    space.set_bus_master(on);
-                }
-            });
+        if effects.bus_master.is_some() {
+            self.engine.change(self.index, |card| self.set_requests(card));
+        }
+        self.apply_virtual_functions(effects);
+    }
+
+    /// Lets the function make requests, if it may. Whether it may is looked up in the gate, where all changes come past
+    /// one after the other.
+    fn set_requests(&self, card: &mut Card<FunctionMemory>) {
+        let on = self.is_on_bus() && self.config.lock().bus_master();
+        if let Some(space) = card.space_mut(self.index) {
+            space.set_bus_master(on);
         }
     }
 
     /// Resets card and configuration space. DMA stops and starts to be refused in the same exclusive hold in which the
     /// function's state is taken out.
     fn reset_all(&self, card_kind: ResetKind, config_kind: mlx5emu_pci_model::ResetKind) {
-        let bus_master = {
+        let effects = {
             let mut config = self.config.lock();
-            let _ = config.reset(config_kind);
+            let effects = config.reset(config_kind);
             self.decodes.store(config.memory_decode(), Release);
-            config.bus_master()
+            effects
         };
+        self.reset_windows();
         self.engine.reset(self.index, card_kind, |card| {
             if let Some(space) = card.space_mut(self.index) {
                 space.refuse_dma(true);
-                space.set_bus_master(bus_master);
+            }
+            self.set_requests(card);
+            if let Some(space) = card.space_mut(self.index) {
                 space.refuse_dma(false);
             }
         });
         self.irqs.clear_pending();
+        self.apply_virtual_functions(effects);
     }
 
-    /// Resets the card's part alone: software resets leave configuration space as it is.
+    /// Resets the firmware, which is one for all functions of the card. Configuration spaces stay as they are.
     fn reset_firmware(&self) {
-        self.engine.reset(self.index, ResetKind::Software, |_| ());
+        let functions = self.engine.gate().read().function_count();
+        for f in 0..functions {
+            self.engine.reset(f, ResetKind::Software, |_| ());
+        }
         self.irqs.clear_pending();
     }
 
     fn bar_read(&self, offset: u64, buf: &mut [u8]) {
         self.traffic.bar_reads.fetch_add(1, Relaxed);
-        if !self.decodes.load(Acquire) {
+        if !self.decodes.load(Acquire) || !self.is_on_bus() {
             // Unsupported Request: the root complex completes the read with all-ones.
             buf.fill(0xff);
             return;
@@ -177,11 +295,16 @@ impl PciFunction {
     fn bar_write(&self, offset: u64, data: &[u8]) {
         self.traffic.bar_writes.fetch_add(1, Relaxed);
         let touches_msix = self.msix.is_some_and(|msix| msix.touches(0, offset, data.len() as u64));
-        if !self.decodes.load(Acquire) || touches_msix {
+        if !self.decodes.load(Acquire) || !self.is_on_bus() || touches_msix {
             return;
         }
         if self.front.bar_write(offset, data) {
-            self.engine.wake(self.index);
+            // The engine is told once for all that has arrived: [`Device::caught_up`].
+            self.rang.store(true, Relaxed);
+        }
+        if self.front.take_switched_off() {
+            self.engine.reset(self.index, ResetKind::Software, |_| ());
+            self.irqs.clear_pending();
         }
         if self.front.take_sw_reset() {
             self.traffic.sw_resets.fetch_add(1, Relaxed);
@@ -218,6 +341,12 @@ impl Device for PciFunction {
         }
     }
 
+    fn caught_up(&self) {
+        if self.rang.swap(false, Relaxed) {
+            self.engine.rung(self.index);
+        }
+    }
+
     fn dma_map(&self, mapping: Mapping) -> Result<(), MapError> {
         self.traffic.maps.fetch_add(1, Relaxed);
         self.engine.gate().write().space_mut(self.index).map_or(Ok(()), |space| space.map(mapping))?;
@@ -249,12 +378,14 @@ impl Device for PciFunction {
     /// The machine is gone: everything is as after power-on, and nothing of its memory is mapped.
     fn disconnected(&self) {
         *self.client.lock() = None;
-        let _ = self.config.lock().reset(mlx5emu_pci_model::ResetKind::Fundamental);
+        let effects = self.config.lock().reset(mlx5emu_pci_model::ResetKind::Fundamental);
         self.decodes.store(false, Release);
+        self.reset_windows();
         self.engine.reset(self.index, ResetKind::Conventional, |card| {
             if let Some(space) = card.space_mut(self.index) {
                 space.detach();
             }
         });
+        self.apply_virtual_functions(effects);
     }
 }

@@ -10,7 +10,7 @@ use crate::{Confinement, StartOptions};
 #[test]
 fn a_function_is_realized_as_qemu_does_it() {
     let rig = rig();
-    let client = Machine::connect(rig.socket(0));
+    let client = Machine::connect(rig.socket(0)).unwrap();
     let ids: Vec<_> = [(0u64, 0xa_0000u64), (0xc_0000, 0x4_0000), (0x10_0000, 0xf0_0000)]
         .map(|(at, len)| client.map_ram(at, len, at).unwrap())
         .to_vec();
@@ -49,11 +49,11 @@ fn a_function_is_realized_as_qemu_does_it() {
 #[test]
 fn bar0_answers_only_while_memory_space_is_enabled() {
     let rig = rig();
-    let mut machine = Machine::over(Machine::connect(rig.socket(0)));
+    let mut machine = Machine::over(Machine::connect(rig.socket(0)).unwrap(), u32::MAX).unwrap();
     assert_eq!(machine.bar_read32(0), u32::MAX);
-    machine.set_command(1 << 1);
+    machine.set_command(1 << 1).unwrap();
     assert_eq!(machine.bar_read32(0), 43 << 16 | 22, "fw_rev");
-    machine.set_command(0);
+    machine.set_command(0).unwrap();
     assert_eq!(machine.bar_read32(0), u32::MAX);
 }
 

@@ -2,7 +2,9 @@
 
 mod boot;
 mod control;
+mod events;
+mod help;
 mod machine;
 mod races;
 mod refusals;
-mod stepping;
+mod wires;

@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 
 use mlx5emu_card::FunctionIndex;
+use mlx5emu_config::fault::FaultRule;
 use mlx5emu_driver::command::input;
 use mlx5emu_driver::{Config, Driver, Host, NetConfig};
 use mlx5emu_prm::opcode::Opcode;
@@ -88,9 +89,13 @@ fn under_flood(take: fn(&Machine), restore: fn(&Machine)) -> bool {
     })
 }
 
+fn enable(machine: &Machine) {
+    machine.enable().unwrap();
+}
+
 fn reset_and_enable(machine: &Machine) {
     machine.client.reset().unwrap();
-    machine.enable();
+    enable(machine);
 }
 
 #[test]
@@ -106,7 +111,7 @@ fn after_unmap_memory_is_left_alone() {
         assert_eq!(machine.client.unmap_all().unwrap(), RAM);
     };
     let restore = |machine: &Machine| {
-        machine.map_ram();
+        machine.map_ram().unwrap();
         reset_and_enable(machine);
     };
     assert!(under_flood(all, restore));
@@ -114,17 +119,21 @@ fn after_unmap_memory_is_left_alone() {
 
 #[test]
 fn after_bus_master_is_switched_off_memory_is_left_alone() {
-    assert!(under_flood(|machine| machine.set_command(1 << 1), reset_and_enable));
+    assert!(under_flood(|machine| machine.set_command(1 << 1).unwrap(), reset_and_enable));
 }
 
 #[test]
 fn after_a_function_level_reset_memory_is_left_alone() {
-    assert!(under_flood(Machine::flr, Machine::enable));
+    assert!(under_flood(|machine| machine.flr().unwrap(), enable));
 }
 
 #[test]
 fn after_a_device_reset_memory_is_left_alone() {
-    assert!(under_flood(|machine| machine.client.reset().unwrap(), Machine::enable));
+    assert!(under_flood(|machine| machine.client.reset().unwrap(), enable));
+}
+
+fn hold_query_adapter() -> FaultRule {
+    "x: cmd op=QUERY_ADAPTER fn=pf0 => hold".parse().unwrap()
 }
 
 /// A command is held in the card when its function is reset; afterwards it is forgotten, without an answer.
@@ -132,7 +141,7 @@ fn with_a_command_parked(reset: fn(&Machine)) {
     let rig = rig();
     let engine = rig.running.engine();
     let mut driver = Driver::probe(rig.machine(0), Config::default()).unwrap();
-    engine.change(0, |card| card.hold(0, Opcode::QUERY_ADAPTER));
+    engine.change(0, |card| card.add_faults(&[hold_query_adapter()])).unwrap();
     let parked = driver.submit(&input(Opcode::QUERY_ADAPTER, 16), 0x110).unwrap();
     wait_until("the command is parked", || engine.gate().read().parked(0) == 1);
     // Others pass it.
@@ -143,13 +152,13 @@ fn with_a_command_parked(reset: fn(&Machine)) {
     let owner = driver.host.load_acquire_u8(entry + 63);
     assert_eq!(owner, 1, "a command of an earlier life must not be answered");
     let machine = driver.abandon().afresh();
-    machine.enable();
+    enable(&machine);
     goodbye(Driver::probe(machine, Config::default()).unwrap());
 }
 
 #[test]
 fn a_function_level_reset_forgets_parked_commands() {
-    with_a_command_parked(Machine::flr);
+    with_a_command_parked(|machine| machine.flr().unwrap());
 }
 
 #[test]
@@ -162,10 +171,10 @@ fn a_parked_command_goes_on_when_it_is_released() {
     let rig = rig();
     let engine = rig.running.engine();
     let mut driver = Driver::probe(rig.machine(0), Config::default()).unwrap();
-    engine.change(0, |card| card.hold(0, Opcode::QUERY_ADAPTER));
+    engine.change(0, |card| card.add_faults(&[hold_query_adapter()])).unwrap();
     let parked = driver.submit(&input(Opcode::QUERY_ADAPTER, 16), 0x110).unwrap();
     wait_until("the command is parked", || engine.gate().read().parked(0) == 1);
-    assert_eq!(engine.change(0, |card| card.release(0, Opcode::QUERY_ADAPTER)), 1);
+    assert_eq!(engine.change(0, |card| card.release_fault("x")), Ok(1));
     driver.wait(parked).unwrap().ok().unwrap();
     goodbye(driver);
 }
@@ -177,18 +186,21 @@ fn a_machine_that_vanishes_with_commands_parked_makes_place_for_the_next() {
     for _ in 0..3 {
         let mut driver = Driver::probe(rig.machine(0), Config::default()).unwrap();
         driver.open(NetConfig::default()).unwrap();
-        engine.change(0, |card| card.hold(0, Opcode::QUERY_ADAPTER));
+        engine.change(0, |card| card.add_faults(&[hold_query_adapter()])).unwrap();
         driver.submit(&input(Opcode::QUERY_ADAPTER, 16), 0x110).unwrap();
         wait_until("the command is parked", || engine.gate().read().parked(0) == 1);
         drop(driver);
         wait_until("nothing is mapped", || engine.gate().read().space(0).unwrap().ranges() == 0);
         assert_eq!(engine.gate().read().parked(0), 0);
+        assert_eq!(engine.change(0, |card| card.clear_faults(None)), Ok((1, 0)));
     }
     goodbye(Driver::probe(rig.machine(0), Config::default()).unwrap());
 }
 
 fn turns(rig: &Rig, f: FunctionIndex) -> u64 {
-    rig.running.engine().load(f).unwrap().turns.load(SeqCst)
+    let engine = rig.running.engine();
+    let load = engine.load(f).unwrap();
+    load.turns.load(SeqCst) + load.helped.load(SeqCst)
 }
 
 /// Two functions on one worker, each sending to the other as fast as it can: both get their turns, and whoever needs the

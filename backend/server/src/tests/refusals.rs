@@ -7,7 +7,7 @@ use mlx5emu_prm::layouts::{cmd_in, enable_hca_in, mlx5_cmd_layout as entry};
 use mlx5emu_prm::opcode::Opcode;
 use mlx5emu_vfio_user::client::QemuClient;
 
-use super::machine::{Machine, RAM_AT, Rig, goodbye, rig, rig_with, wait_until};
+use super::machine::{Machine, RAM_AT, Rig, goodbye, health_syndrome, rig, rig_with, wait_until};
 use crate::StartOptions;
 use crate::threads::{Sharing, Stopped};
 
@@ -34,10 +34,10 @@ fn owner(client: &QemuClient) -> u8 {
 }
 
 fn with_page(rig: &Rig, f: usize, map: impl FnOnce(&QemuClient) -> u16) -> Machine {
-    let machine = Machine::over(Machine::connect(rig.socket(f)));
+    let machine = Machine::over(Machine::connect(rig.socket(f)).unwrap(), u32::MAX).unwrap();
     let id = map(&machine.client);
     machine.client.commit([id]).unwrap();
-    machine.enable();
+    machine.enable().unwrap();
     machine
 }
 
@@ -48,7 +48,7 @@ fn memory_that_is_not_shared_is_refused_with_a_dead_health() {
     ring(&mut machine);
     wait_until("the refusal", || rig.running.engine().stopped(0) == Stopped::NotShared);
     assert_eq!(rig.running.engine().sharing(0), Sharing::Private);
-    assert_eq!(machine.health_syndrome(), 0xa);
+    assert_eq!(health_syndrome(&mut machine), 0xa);
     let shown = rig.control().call(Request::Inspect { path: "pf0/connection".into() }).unwrap();
     let Reply::Inspect { tree } = shown else { panic!("{shown:?}") };
     assert_eq!((&tree["guest_memory"], &tree["stopped"]), (&"private".into(), &"memory-not-shared".into()));
@@ -130,14 +130,14 @@ fn a_panic_kills_its_function_and_a_reset_revives_it() {
     let mut second = Driver::probe(rig.machine(1), Config::default()).unwrap();
     rig.running.engine().trap(0);
     wait_until("the panic", || rig.running.engine().stopped(0) == Stopped::Bug);
-    assert_eq!(first.host.health_syndrome(), 1);
+    assert_eq!(health_syndrome(&mut first.host), 1);
     let ticket = first.submit(&input(Opcode::QUERY_ADAPTER, 16), 0x110).unwrap();
     second.permanent_address().unwrap();
     assert_ne!(first.commands().in_flight() & 1 << ticket.slot(), 0, "a dead function answers nothing");
     let machine = first.abandon();
     machine.client.reset().unwrap();
     let machine = machine.afresh();
-    machine.enable();
+    machine.enable().unwrap();
     assert_eq!(rig.running.engine().stopped(0), Stopped::No);
     goodbye(Driver::probe(machine, Config::default()).unwrap());
     goodbye(second);

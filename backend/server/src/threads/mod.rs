@@ -2,9 +2,11 @@
 //!
 //! A worker takes its functions in turn. In one turn a function gets its resumed command, its next command, its timers
 //! and one burst of its queues; then the next function has its turn, so that two that flood each other share the worker.
+//! While the worker sleeps, the thread that reads the function's socket, or the wire's, takes a turn itself.
 //! Whatever waits for a client (memory that is reached by message, the flush of what was written there) is done by the
 //! function's messenger, while the worker goes on with other functions.
 
+mod help;
 mod messenger;
 mod slot;
 mod turn;
@@ -104,6 +106,13 @@ impl<M: Space> Threads<M> {
         self.shared.wake(f);
     }
 
+    /// Doorbells of `f` were written, or frames came over the wire that it brings in, and nothing more has arrived behind
+    /// them. Called by the thread that has read them, which is no worker: while the home worker sleeps, they are served
+    /// before this returns, at most one burst.
+    pub fn rung(&self, f: FunctionIndex) {
+        self.shared.help(f);
+    }
+
     /// Resets `f`: `change` is called in the same exclusive hold, after the card's own part. When this returns, nothing
     /// of the function is in flight.
     pub fn reset<R>(&self, f: FunctionIndex, kind: ResetKind, change: impl FnOnce(&mut Card<M>) -> R) -> Option<R> {
@@ -116,6 +125,15 @@ impl<M: Space> Threads<M> {
         slot.discard(garbage);
         self.wake(f);
         Some(result)
+    }
+
+    /// Runs `job`, which may wait for the client, on the thread of `f` that does.
+    ///
+    /// # Errors
+    /// The thread could not be started, or too many jobs wait for it.
+    pub fn submit(&self, f: FunctionIndex, job: Box<dyn FnOnce() + Send>) -> io::Result<()> {
+        let slot = self.shared.slots.get(f).ok_or(io::ErrorKind::NotFound)?;
+        slot.messenger.submit(job)
     }
 
     /// Another range of memory is mapped for `f`: the next command is preceded by a look at whether it is shared.
@@ -169,8 +187,14 @@ impl<M: Space> Threads<M> {
     /// Makes the next turn of `f` panic.
     #[cfg(test)]
     pub(crate) fn trap(&self, f: FunctionIndex) {
-        self.shared.slots[f].trap.store(true, SeqCst);
+        self.set_trap(f);
         self.wake(f);
+    }
+
+    /// The same, whoever takes that turn.
+    #[cfg(test)]
+    pub(crate) fn set_trap(&self, f: FunctionIndex) {
+        self.shared.slots[f].trap.store(true, SeqCst);
     }
 }
 

@@ -95,6 +95,8 @@ impl Stopped {
 pub struct Load {
     /// Turns that a worker gave it.
     pub turns: AtomicU64,
+    /// Turns that its I/O thread took while the worker slept.
+    pub helped: AtomicU64,
     /// Commands executed.
     pub commands: AtomicU64,
     /// Bursts served.
@@ -117,6 +119,8 @@ pub(super) struct Slot {
     pub(super) messenger: Messenger,
     /// The worker that serves it, always the same one.
     pub(super) home: usize,
+    /// Held by whoever gives it a turn.
+    pub(super) turn: Mutex<()>,
     /// Something may be there to do.
     ready: AtomicBool,
     /// A messenger works for it; it is left alone until that is done.
@@ -147,6 +151,7 @@ impl Slot {
             uplink: None,
             messenger: Messenger::new(name),
             home,
+            turn: Mutex::default(),
             ready: AtomicBool::new(true),
             waiting: AtomicBool::new(false),
             stopped: AtomicU8::new(Stopped::No as u8),

@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-use mlx5emu_card::{FunctionIndex, limited};
+use mlx5emu_card::{FunctionIndex, Uplink, limited};
 use mlx5emu_prm::layouts::mlx5_cmd_layout;
 
 use super::Shared;
@@ -26,8 +26,18 @@ impl<M: Space> Shared<M> {
             return;
         }
         slot.load.turns.fetch_add(1, Relaxed);
+        self.guarded(f, slot, || self.steps(f, slot, now));
+    }
+
+    /// Steps of `f`: a panic ends the function.
+    pub(super) fn guarded(&self, f: FunctionIndex, slot: &Slot, steps: impl FnOnce()) {
         let generation = slot.generation();
-        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| self.steps(f, slot, now))) {
+        let steps = || {
+            #[cfg(test)]
+            spring(slot);
+            steps();
+        };
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(steps)) {
             slot.load.panics.fetch_add(1, Relaxed);
             log::error!(
                 "{}: a bug in the emulated firmware: {}. The function is dead until it is reset, the others go on",
@@ -39,14 +49,16 @@ impl<M: Space> Shared<M> {
     }
 
     fn steps(self: &Arc<Self>, f: FunctionIndex, slot: &Slot, now: u64) {
-        #[cfg(test)]
-        spring(slot);
         if slot.sharing() == Sharing::Unchecked && self.begin_comparison(f, slot) {
             return;
         }
-        if !self.commands(f, slot) {
-            return;
+        if self.commands(f, slot) {
+            self.serve_queues(f, slot, now);
         }
+    }
+
+    /// Timers and one burst of the queues.
+    pub(super) fn serve_queues(self: &Arc<Self>, f: FunctionIndex, slot: &Slot, now: u64) {
         step::timers(&self.gate, f, now);
         if !self.burst(f, slot, now) {
             return;
@@ -67,7 +79,7 @@ impl<M: Space> Shared<M> {
             match step::command(&self.gate, f, &mut current, || self.clock.now(), take) {
                 Step::Idle => {}
                 Step::Done => {
-                    slot.load.commands.fetch_add(1, Relaxed);
+                    slot.load.commands.fetch_add(u64::from(current.is_free()), Relaxed);
                     slot.set_ready();
                     // The next command in the same slot must not be read from what was fetched for this one.
                     slot.outside.settle();
@@ -90,8 +102,10 @@ impl<M: Space> Shared<M> {
         let later = |(g, other): &(usize, &Slot)| *g != f && card.next_deadline(*g).is_some_and(|at| other.misses(at));
         self.slots.iter().enumerate().filter(later).for_each(|(g, _)| self.wake(g));
         drop(card);
-        if let Some(uplink) = &slot.uplink {
-            uplink.flush();
+        if let Some(uplink) = &slot.uplink
+            && uplink.flush()
+        {
+            self.wake_on(uplink);
         }
         match served {
             Ok(served) => {
@@ -108,6 +122,12 @@ impl<M: Space> Shared<M> {
                 false
             }
         }
+    }
+
+    /// The wire takes frames again: whoever waits for that goes on.
+    fn wake_on(&self, uplink: &Arc<dyn Uplink>) {
+        let waits = |slot: &Slot| slot.uplink.as_ref().is_some_and(|other| Arc::ptr_eq(other, uplink));
+        self.slots.iter().enumerate().filter(|(_, slot)| waits(slot)).for_each(|(f, _)| self.wake(f));
     }
 
     /// Has memory fetched by the messenger of the function that it belongs to; `f` rests until then.

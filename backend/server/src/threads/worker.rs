@@ -26,12 +26,27 @@ pub(super) struct Worker {
     thread: OnceLock<Thread>,
     /// It sleeps, or is about to and will look once more.
     asleep: AtomicBool,
+    /// When it wakes up by itself; nothing is known ([`NEVER`]) while it is about to fall asleep.
+    until: AtomicU64,
     load: WorkerLoad,
 }
+
+/// Later than everything.
+const NEVER: u64 = u64::MAX;
 
 impl Worker {
     pub(super) fn load(&self) -> &WorkerLoad {
         &self.load
+    }
+
+    /// Whether it sleeps, or is about to.
+    pub(super) fn is_asleep(&self) -> bool {
+        self.asleep.load(SeqCst)
+    }
+
+    /// Whether it would wake up too late for a deadline that was set while it slept.
+    pub(super) fn oversleeps(&self, at: u64) -> bool {
+        at < self.until.load(SeqCst)
     }
 
     /// Wakes it, if it sleeps. Whoever calls has made a function ready before: either the worker sees that when it looks
@@ -76,6 +91,8 @@ fn round<M: Space>(shared: &Arc<Shared<M>>, n: usize) -> bool {
     for (f, slot) in shared.slots.iter().enumerate().filter(|(_, slot)| slot.home == n) {
         let now = shared.clock.now();
         if slot.is_due(now) {
+            // The I/O thread may just be at it: for one burst.
+            let _turn = slot.turn.lock();
             slot.take();
             shared.turn(f, slot, now);
             any = true;
@@ -86,6 +103,7 @@ fn round<M: Space>(shared: &Arc<Shared<M>>, n: usize) -> bool {
 
 fn sleep<M: Space>(shared: &Shared<M>, n: usize) {
     let worker = &shared.workers[n];
+    worker.until.store(NEVER, SeqCst);
     worker.asleep.store(true, SeqCst);
     let now = shared.clock.now();
     let mut mine = shared.slots.iter().filter(|slot| slot.home == n);
@@ -95,7 +113,11 @@ fn sleep<M: Space>(shared: &Shared<M>, n: usize) {
     }
     worker.load.sleeps.fetch_add(1, Relaxed);
     match mine.by_ref().filter_map(|slot| slot.deadline()).min() {
-        Some(at) => std::thread::park_timeout(shared.clock.until(at)),
+        Some(at) => {
+            // Whoever sets an earlier deadline from here on sees this and wakes it; before, anyone who set one did.
+            worker.until.store(at, SeqCst);
+            std::thread::park_timeout(shared.clock.until(at));
+        }
         None => std::thread::park(),
     }
     worker.asleep.store(false, SeqCst);

@@ -5,6 +5,9 @@
 
 use super::{Headers, Net, Transport, ip_protocol, tcp, udp};
 
+/// 32-bit words that are added side by side.
+const LANES: usize = 8;
+
 /// A ones-complement sum in the making. Pieces other than the last must have an even length.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Sum(u64);
@@ -17,17 +20,23 @@ impl Sum {
 
     /// Adds `bytes`; an odd last byte counts as followed by a zero.
     pub fn bytes(self, bytes: &[u8]) -> Self {
-        // 2^16 = 1 modulo 2^16 - 1, so 32-bit words give the same sum as 16-bit ones once folded.
-        let mut chunks = bytes.chunks_exact(4);
-        let mut sum = self.fold32();
-        for c in &mut chunks {
-            sum += u64::from(u32::from_be_bytes([c[0], c[1], c[2], c[3]]));
+        // 2^16 = 1 modulo 2^16 - 1, so 32-bit words give the same sum as 16-bit ones once folded; and the sum of swapped words
+        // is the swapped sum (RFC 1071, 2B). Lanes that do not depend on each other are added as vectors.
+        let (blocks, rest) = bytes.as_chunks::<{ 4 * LANES }>();
+        let mut lanes = [0u64; LANES];
+        for block in blocks {
+            for (lane, word) in lanes.iter_mut().zip(block.as_chunks::<4>().0) {
+                // No slice in memory has enough words for a lane to overflow.
+                *lane = lane.wrapping_add(u64::from(u32::from_ne_bytes(*word)));
+            }
         }
-        let mut tail = chunks.remainder().chunks_exact(2);
-        for c in &mut tail {
-            sum += u64::from(u16::from_be_bytes([c[0], c[1]]));
+        let blocks = lanes.into_iter().fold(Self(0), |sum, lane| Self(sum.fold32() + Self(lane).fold32()));
+        let mut sum = self.fold32() + u64::from(u16::from_be(blocks.value()));
+        let (words, tail) = rest.as_chunks::<2>();
+        for word in words {
+            sum += u64::from(u16::from_be_bytes(*word));
         }
-        if let [last] = tail.remainder() {
+        if let [last] = tail {
             sum += u64::from(*last) << 8;
         }
         Self(sum)

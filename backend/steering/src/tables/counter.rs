@@ -24,8 +24,8 @@ pub(super) struct Counter {
 }
 
 impl Counter {
-    pub(super) fn count(&self, octets: u64) {
-        self.packets.fetch_add(1, Ordering::Relaxed);
+    pub(super) fn count(&self, packets: u64, octets: u64) {
+        self.packets.fetch_add(packets, Ordering::Relaxed);
         self.octets.fetch_add(octets, Ordering::Relaxed);
     }
 
@@ -44,9 +44,9 @@ pub(super) struct CounterRef {
 }
 
 impl CounterRef {
-    pub(super) fn count(&self, octets: u64) {
+    pub(super) fn count(&self, packets: u64, octets: u64) {
         if let Some(counter) = self.bulk.get(self.at) {
-            counter.count(octets);
+            counter.count(packets, octets);
         }
     }
 }

@@ -62,7 +62,7 @@ impl Steering {
             None if masks >= max => return Err(Error::Quota { what: "different masks in one table", max }),
             None => t.matchers.push(Matcher::new(mask.clone(), start)),
         }
-        t.sort_matchers();
+        t.arrange_matchers();
         Ok(())
     }
 
@@ -96,7 +96,7 @@ impl Steering {
         if t.matcher_of(&group.mask).is_some_and(|m| m.remove_group(start)) {
             t.matchers.retain(|m| m.mask != group.mask);
         }
-        t.sort_matchers();
+        t.arrange_matchers();
         Ok(())
     }
 }

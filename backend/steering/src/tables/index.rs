@@ -168,6 +168,12 @@ impl Index {
         found.map(|(_, number)| number)
     }
 
+    /// Reads the place where a search begins. What it returns means nothing.
+    #[inline]
+    pub(super) fn read_place(&self, hash: u64) -> u64 {
+        self.table.places.get(hash as u32 as usize & self.table.mask()).copied().unwrap_or_default()
+    }
+
     /// Adds a number, which must not be in the set.
     pub(super) fn insert(&mut self, hash: u64, number: u32) {
         self.step();

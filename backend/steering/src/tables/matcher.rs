@@ -53,6 +53,21 @@ impl Mask {
         out
     }
 
+    /// Every bit of both.
+    pub(super) fn or(&self, other: &Self) -> Self {
+        let mut all = self.0.iter().copied().collect::<BTreeMap<_, _>>();
+        for (n, bits) in &other.0 {
+            *all.entry(*n).or_default() |= bits;
+        }
+        Self(all.into_iter().collect())
+    }
+
+    /// Whether two keys have the same bits here.
+    #[inline]
+    pub(super) fn agree(&self, a: &MatchParam, b: &MatchParam) -> bool {
+        self.dwords(a).eq(self.dwords(b))
+    }
+
     pub(super) fn key_of(&self, value: &MatchParam) -> MaskedKey {
         self.dwords(value).collect()
     }
@@ -100,14 +115,37 @@ impl Matcher {
         self.first_start
     }
 
-    /// The entry of the lowest index that `packet` matches.
+    pub(super) fn is_empty(&self) -> bool {
+        self.entries == 0
+    }
+
+    /// The hash of what the mask leaves of a packet's key.
     #[inline]
-    pub(super) fn find<'a>(&self, hash: HashKey, entries: &'a Slab<Entry>, packet: &MatchParam) -> Option<&'a Entry> {
-        if self.entries == 0 {
-            return None;
-        }
-        let eq = |n| entries.get(n).is_some_and(|e| self.mask.dwords(packet).eq(e.key.iter().copied()));
-        entries.get(self.index.find(hash.hash(self.mask.dwords(packet)), eq)?)
+    pub(super) fn hash(&self, hash: HashKey, packet: &MatchParam) -> u64 {
+        hash.hash(self.mask.dwords(packet))
+    }
+
+    /// The entry of the lowest index that `packet`, whose hash is `h`, matches, and its number.
+    #[inline]
+    pub(super) fn find<'a>(&self, h: u64, entries: &'a Slab<Entry>, packet: &MatchParam) -> Option<(u32, &'a Entry)> {
+        let mut found = None;
+        self.index.find(h, |n| {
+            found = entries.get(n).filter(|e| self.mask.dwords(packet).eq(e.key.iter().copied())).map(|e| (n, e));
+            found.is_some()
+        });
+        found
+    }
+
+    /// Reads where a lookup begins. What it returns means nothing.
+    #[inline]
+    pub(super) fn read_place(&self, h: u64) -> u64 {
+        self.index.read_place(h)
+    }
+
+    /// The number of the entry that a lookup looks at first.
+    #[inline]
+    pub(super) fn likely(&self, h: u64) -> Option<u32> {
+        self.index.find(h, |_| true)
     }
 
     fn find_key(&self, hash: u64, entries: &Slab<Entry>, key: &MaskedKey) -> Option<u32> {

@@ -1,32 +1,37 @@
 //! Flow tables: the objects that steering commands make, and the walk of a packet through them.
 
+mod burst;
 mod counter;
 mod entries;
 mod error;
-mod evaluate;
 mod groups;
 mod index;
 mod inspect;
 mod matcher;
 mod modify_header;
 mod objects;
+mod packet;
 mod slab;
 mod table;
 mod types;
+mod verdict;
+mod walk;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+pub use burst::{MAX_BURST, Packets};
 pub use counter::CounterValue;
 pub use error::{Error, Status};
-pub use evaluate::{Budget, MAX_HOPS, MAX_PUSHED, Outcome, PacketContext, Target, Verdict, Verdicts, VlanEdit};
 pub use index::HashKey;
 pub use inspect::{EntryView, GroupView, TableView};
 pub use modify_header::{ModifyAction, ModifyHeader, RawModifyAction, Register};
+pub use packet::PacketContext;
 pub use types::{
     Actions, CounterId, CounterIds, DefaultMiss, Destination, Destinations, FlowContext, GroupId, GroupSpec, Limits,
     Miss, ModifyHeaderId, ModifyMask, Namespace, RawDestination, TableId, TableSpec, TableType,
 };
+pub use verdict::{Budget, MAX_HOPS, MAX_PUSHED, Outcome, Target, Verdict, Verdicts, VlanEdit};
 
 use counter::Counters;
 use slab::Slab;

@@ -214,7 +214,10 @@ impl Actions {
         | Self::VLAN_POP_2
         | Self::VLAN_PUSH_2;
 
-    /// Whether a bit is set.
+    /// Those that change a packet's VLAN tags.
+    pub(super) const VLAN: u32 = Self::VLAN_POP | Self::VLAN_PUSH | Self::VLAN_POP_2 | Self::VLAN_PUSH_2;
+
+    /// Whether a bit, or any of several, is set.
     pub const fn has(self, bit: u32) -> bool {
         self.0 & bit != 0
     }

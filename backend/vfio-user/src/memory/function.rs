@@ -247,11 +247,13 @@ impl FunctionMemory {
         self.ranges.next_start(addr).map_or(len, |next| within(addr, next - 1, len))
     }
 
+    #[inline]
     fn check_enabled(&self) -> Result<(), DmaError> {
         if self.enabled() { Ok(()) } else { Err(DmaError::Disabled) }
     }
 
     /// A naturally aligned operand of `size` bytes in guest RAM; `None` if it is reached by message.
+    #[inline]
     fn operand(&self, addr: u64, size: usize, access: Access) -> Result<Option<VolatileSlice<'_>>, DmaError> {
         self.check_enabled()?;
         if !addr.is_multiple_of(size as u64) {
@@ -318,6 +320,7 @@ fn end_checked(addr: u64, done: usize, len: usize) -> Result<u64, DmaError> {
 }
 
 impl DmaSpace for FunctionMemory {
+    #[inline]
     fn read(&self, _attrs: Attrs, addr: u64, buf: &mut [u8]) -> Result<(), DmaError> {
         self.check_enabled()?;
         let mut done = 0;
@@ -334,6 +337,7 @@ impl DmaSpace for FunctionMemory {
         Ok(())
     }
 
+    #[inline]
     fn write(&self, _attrs: Attrs, addr: u64, buf: &[u8]) -> Result<(), DmaError> {
         self.check_enabled()?;
         let mut done = 0;
@@ -354,6 +358,7 @@ impl DmaSpace for FunctionMemory {
         Ok(())
     }
 
+    #[inline]
     fn load_be32(&self, _attrs: Attrs, addr: u64) -> Result<u32, DmaError> {
         match self.operand(addr, 4, Access::Read)? {
             Some(ram) => {
@@ -368,6 +373,7 @@ impl DmaSpace for FunctionMemory {
         }
     }
 
+    #[inline]
     fn store_release_u8(&self, _attrs: Attrs, addr: u64, value: u8) -> Result<(), DmaError> {
         match self.operand(addr, 1, Access::Write)? {
             Some(ram) => ram.store(value, 0, Ordering::Release).map_err(|_| DmaError::Unmapped { addr }),

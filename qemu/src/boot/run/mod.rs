@@ -13,6 +13,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::config::{BootError, Ending, VmConfig};
+use super::handle::Handle;
 use super::status::{self, Message};
 use super::streams::{self, Listening, Sink};
 use super::{at, console, terminal};
@@ -42,7 +43,7 @@ impl Ports {
         if config.command.is_some() {
             guest.push((listen("mlx5emu.stdout")?, Kind::Stdout));
             guest.push((listen("mlx5emu.stderr")?, Kind::Stderr));
-            if !terminal::is_interactive() {
+            if config.output.is_none() && !terminal::is_interactive() {
                 guest.push((listen("mlx5emu.stdin")?, Kind::Stdin));
             }
         }
@@ -95,13 +96,17 @@ impl Run {
         let (to, messages) = channel();
         let mut sockets = vec![ports.console.path.clone()];
         sockets.extend(ports.guest.iter().map(|(port, _)| port.path.clone()));
-        let mut threads = vec![ports.console.serve(Sink::Log(console))];
+        let mut threads = vec![ports.console.serve(Sink::Log(console, config.handle.clone()))];
+        let own = |path: &Path| File::options().create(true).append(true).open(path).map_err(at("creating", path));
+        let output = config.output.as_deref().map(own).transpose()?;
         for (port, kind) in ports.guest {
-            let thread = port.serve(match kind {
-                Kind::Stdout => Sink::Copy(Box::new(io::stdout())),
-                Kind::Stderr => Sink::Copy(Box::new(io::stderr())),
-                Kind::Status => Sink::Status(to.clone()),
-                Kind::Stdin => Sink::Feed,
+            let file = output.as_ref().map(File::try_clone).transpose().map_err(BootError::Qemu)?;
+            let thread = port.serve(match (kind, file) {
+                (Kind::Stdout | Kind::Stderr, Some(file)) => Sink::Log(file, None),
+                (Kind::Stdout, None) => Sink::Copy(Box::new(io::stdout())),
+                (Kind::Stderr, None) => Sink::Copy(Box::new(io::stderr())),
+                (Kind::Status, _) => Sink::Status(to.clone()),
+                (Kind::Stdin, _) => Sink::Feed,
             });
             // The thread that reads our standard input may sit in that read for ever.
             if kind != Kind::Stdin {
@@ -129,6 +134,9 @@ impl Run {
                 self.close();
                 self.messages.iter().for_each(|message| state.take(message, self.since.elapsed()));
                 break state.ended(config, status.success(), &self.qemu_log, console_log);
+            }
+            if config.handle.as_ref().is_some_and(Handle::stopped) {
+                break Ending::Stopped;
             }
             if let Some(ending) = state.overdue(config, self.since.elapsed()) {
                 break ending;
@@ -209,8 +217,8 @@ impl State {
     }
 }
 
-/// Our own limits, stretched for slow machines by `MLX5EMU_TIMEOUT_SCALE`.
-fn scaled(limit: Duration) -> Duration {
+/// `limit`, stretched for slow machines by `MLX5EMU_TIMEOUT_SCALE`.
+pub fn scaled(limit: Duration) -> Duration {
     let scale = std::env::var("MLX5EMU_TIMEOUT_SCALE").ok().and_then(|text| text.parse::<f64>().ok());
     limit.mul_f64(scale.filter(|scale| (0.1..=1000.0).contains(scale)).unwrap_or(1.0))
 }

@@ -9,6 +9,7 @@ use mlx5emu_prm::register::Register;
 
 use crate::card::Card;
 use crate::error::{Done, Syndrome, bad_param};
+use crate::notices::CRITICAL_TEMPERATURE;
 
 /// `access_reg_group` of MCAM for 0x9000 to 0x907f (`MLX5_MCAM_REGS_FIRST_128`), and the highest group.
 const MCAM_FIRST_128: u64 = 0;
@@ -16,7 +17,7 @@ const MCAM_LAST_GROUP: u64 = 3;
 /// Registers of a group of PCAM or MCAM.
 const GROUP: u16 = 128;
 /// The registers of the port that there are.
-const PORT_REGISTERS: [Register; 9] = [
+const PORT_REGISTERS: [Register; 10] = [
     Register::PMLP,
     Register::PMTU,
     Register::PTYS,
@@ -24,12 +25,21 @@ const PORT_REGISTERS: [Register; 9] = [
     Register::PFCC,
     Register::PPCNT,
     Register::PPLM,
+    Register::PPHCR,
     Register::PDDR,
     Register::PCAM,
 ];
 /// The management registers of the first group that there are.
-const MANAGEMENT_REGISTERS: [Register; 7] =
-    [Register::MTCAP, Register::MTMP, Register::MCIA, Register::MNVDA, Register::MCQS, Register::MCQI, Register::MCAM];
+const MANAGEMENT_REGISTERS: [Register; 8] = [
+    Register::MTCAP,
+    Register::MTMP,
+    Register::MCIA,
+    Register::MNVDA,
+    Register::MFRL,
+    Register::MCQS,
+    Register::MCQI,
+    Register::MCAM,
+];
 
 /// `identifier` of MCQS: the boot image, the only component (`MCQS_IDENTIFIER_BOOT_IMG`).
 const BOOT_IMAGE: u64 = 1;
@@ -38,11 +48,7 @@ const INFO_VERSION: u64 = 1;
 
 /// `sensor_index` of MTMP from which on it is the sensor of a module.
 const FIRST_MODULE_SENSOR: u64 = 64;
-/// The chip's temperature: it does not change. In 1/8 degree Celsius, 45 °C.
-const CHIP_TEMPERATURE: u64 = 45 * 8;
-/// Where the chip gets too warm: 105 °C.
-const CHIP_CRITICAL: u64 = 105 * 8;
-/// Its name.
+/// The name of the chip's sensor.
 const CHIP_SENSOR: &[u8; 8] = b"asic\0\0\0\0";
 
 /// What NODE_DESC says until the driver's user says otherwise.
@@ -100,7 +106,7 @@ pub(super) fn mtcap(output: &mut [u8]) -> Done {
 
 /// A cable of copper has no sensor: its temperature reads as 0. The highest temperature so far may be asked for or set
 /// back; it is the one that is.
-pub(super) fn mtmp(input: &[u8], output: &mut [u8]) -> Done {
+pub(super) fn mtmp(chip: u64, input: &[u8], output: &mut [u8]) -> Done {
     let sensor = mtmp_reg::sensor_index.get(input);
     if sensor != 0 && sensor < FIRST_MODULE_SENSOR {
         return bad_param(Syndrome::BadField, format!("sensor_index {sensor}"));
@@ -108,10 +114,10 @@ pub(super) fn mtmp(input: &[u8], output: &mut [u8]) -> Done {
     output.fill(0);
     mtmp_reg::sensor_index.set(output, sensor);
     if sensor == 0 {
-        mtmp_reg::temperature.set(output, CHIP_TEMPERATURE);
+        mtmp_reg::temperature.set(output, chip);
         mtmp_reg::mte.set(output, mtmp_reg::mte.get(input));
-        mtmp_reg::max_temperature.set(output, CHIP_TEMPERATURE);
-        mtmp_reg::temp_threshold_hi.set(output, CHIP_CRITICAL);
+        mtmp_reg::max_temperature.set(output, chip);
+        mtmp_reg::temp_threshold_hi.set(output, CRITICAL_TEMPERATURE);
         let (high, low) = CHIP_SENSOR.split_at(4);
         for (field, part) in [(mtmp_reg::sensor_name_hi, high), (mtmp_reg::sensor_name_lo, low)] {
             field.set(output, part.iter().fold(0, |n, b| n << 8 | u64::from(*b)));

@@ -17,6 +17,7 @@ use super::port::Port;
 use crate::card::Card;
 use crate::commands::queue::Call;
 use crate::error::{Done, Stop, Syndrome, bad_param, refuse};
+use crate::function::timeouts::Timeouts;
 
 /// `local_port` of a function's only port.
 const LOCAL_PORT: u64 = 1;
@@ -25,7 +26,8 @@ impl<M: DmaSpace + 'static> Card<M> {
     pub(crate) fn access_register(&mut self, call: &mut Call) -> Done {
         let register = Register(call.get(access_register_in::register_id) as u16);
         let write = match AccessRegMode(call.op_mod()) {
-            AccessRegMode::WRITE => true,
+            // What a VF writes is accepted and has no effect: the port is its PF's.
+            AccessRegMode::WRITE => self.functions[call.f].is_pf(),
             AccessRegMode::READ => false,
             other => return refuse(Status::BAD_PARAM, Syndrome::UnknownOpMod, format!("op_mod {other}")),
         };
@@ -41,20 +43,23 @@ impl<M: DmaSpace + 'static> Card<M> {
             Register::PAOS => self.paos(port, write, input, output, call.now),
             Register::PTYS => self.ptys(port, write, input, output, call.now),
             Register::PPCNT => self.ppcnt(port, input, output),
-            Register::PFCC => port::pfcc(write, input, output),
+            Register::PFCC => self.pfcc(port, write, input, output),
             Register::PMLP => port::pmlp(write, output),
             Register::PDDR if !write => self.pddr(port, input, output),
+            Register::PPHCR if !write => self.pphcr(port, input, output),
             Register::PPLM => self.pplm(port, write, input, output, call.now),
             Register::MCIA if !write => self.mcia(port, input, output),
             Register::PCAM if !write => device::pcam(input, output),
             Register::MCAM if !write => device::mcam(input, output),
             Register::MTCAP if !write => device::mtcap(output),
-            Register::MTMP => device::mtmp(input, output),
+            Register::MTMP => device::mtmp(self.temperature, input, output),
             Register::MCQS if !write => device::mcqs(input, output),
             Register::MCQI if !write => self.mcqi(input, output),
+            Register::DTOR if !write => Timeouts::dtor(self.personality.timeouts.as_ref(), output),
             Register::NODE_DESC if !write => device::node_desc(output),
-            // Nothing non-volatile is kept and the NIC's registers offer nothing of their own: all zero.
-            Register::MNVDA | Register::NIC_CAP if !write => {
+            // Nothing non-volatile is kept, the NIC's registers offer nothing of their own, and no reset of the firmware is
+            // for the driver to ask for: all zero.
+            Register::MNVDA | Register::NIC_CAP | Register::MFRL if !write => {
                 output.fill(0);
                 Ok(())
             }

@@ -3,8 +3,8 @@
 use mlx5emu_pci_model::DmaSpace;
 use mlx5emu_prm::Field;
 use mlx5emu_prm::layouts::{
-    paos_reg, pddr_monitor_opcode, pddr_reg, pddr_troubleshooting_page, pfcc_reg, pmlp_reg, pmtu_reg, pplm_reg,
-    ptys_reg,
+    bin_range_layout, paos_reg, pddr_monitor_opcode, pddr_reg, pddr_troubleshooting_page, pfcc_reg, pmlp_reg, pmtu_reg,
+    pphcr_reg, pplm_reg, ptys_reg,
 };
 use mlx5emu_prm::register::PortStatus;
 
@@ -29,6 +29,8 @@ const AN_COMPLETE: u64 = 1;
 /// `connector_type` of PTYS (`MLX5E_PORT_*`): nothing plugged in; direct-attached copper.
 const CONNECTOR_NONE: u64 = 1;
 const CONNECTOR_DA: u64 = 7;
+/// `active_hist_type` of PPHCR for Reed-Solomon (528, 514) (`MLX5E_HISTOGRAM_FEC_RS_528_514`, en_stats.c).
+const HISTOGRAM_RS_528_514: u64 = 3;
 /// The fields of PPLM for each of [`fec::SPEEDS`]: what is possible, and what is asked for.
 const PPLM_FIELDS: [(Field, Field); fec::SPEEDS.len()] = [
     (pplm_reg::fec_override_cap_100g, pplm_reg::fec_override_admin_100g),
@@ -130,6 +132,51 @@ impl<M: DmaSpace + 'static> Card<M> {
         Ok(())
     }
 
+    /// The histogram of corrected symbols has an entry for each number of them, if the code is one that counts symbols.
+    pub(super) fn pphcr(&mut self, port: usize, input: &[u8], output: &mut [u8]) -> Done {
+        self.port_of(port, pphcr_reg::local_port.get(input))?;
+        output.get_mut(4..).into_iter().for_each(|rest| rest.fill(0));
+        let counts = self.fec(port) == Fec::RS;
+        pphcr_reg::active_hist_type.set(output, if counts { HISTOGRAM_RS_528_514 } else { 0 });
+        pphcr_reg::num_of_bins.set(output, if counts { fec::CORRECTABLE as u64 + 1 } else { 0 });
+        for n in (0..=fec::CORRECTABLE).filter(|_| counts) {
+            let range = pphcr_reg::bin_range.at_mut(output, n);
+            bin_range_layout::low_val.set(range, n as u64);
+            bin_range_layout::high_val.set(range, n as u64);
+        }
+        Ok(())
+    }
+
+    /// Pause by what is asked for: ends do not negotiate it. Priority flow control is not offered.
+    pub(super) fn pfcc(&mut self, port: usize, write: bool, input: &[u8], output: &mut [u8]) -> Done {
+        use pfcc_reg as reg;
+        let p = self.port_of(port, reg::local_port.get(input))?;
+        if write {
+            if reg::pfctx.is_set(input) || reg::pfcrx.is_set(input) {
+                return bad_param(Syndrome::BadCapability, "priority flow control is not offered");
+            }
+            if !reg::pptx_mask_n.is_set(input) {
+                p.pause.tx = reg::pptx.is_set(input);
+            }
+            if !reg::pprx_mask_n.is_set(input) {
+                p.pause.rx = reg::pprx.is_set(input);
+            }
+        }
+        let (tx, rx) = (u64::from(p.pause.tx), u64::from(p.pause.rx));
+        let active = u64::from(p.link);
+        for (field, value) in [
+            (reg::pptx, tx),
+            (reg::aptx, tx & active),
+            (reg::pfctx, 0),
+            (reg::pprx, rx),
+            (reg::aprx, rx & active),
+            (reg::pfcrx, 0),
+        ] {
+            field.set(output, value);
+        }
+        Ok(())
+    }
+
     /// The troubleshooting page: why there is no link.
     pub(super) fn pddr(&mut self, port: usize, input: &[u8], output: &mut [u8]) -> Done {
         let p = self.port_of(port, pddr_reg::local_port.get(input))?;
@@ -148,18 +195,6 @@ impl<M: DmaSpace + 'static> Card<M> {
         pddr_monitor_opcode::monitor_opcode.set(status, opcode);
         Ok(())
     }
-}
-
-/// Pause is off and can't be switched on: flow control over the wire comes later.
-pub(super) fn pfcc(write: bool, input: &[u8], output: &mut [u8]) -> Done {
-    use pfcc_reg as reg;
-    if write && [reg::pptx, reg::pprx, reg::pfctx, reg::pfcrx].iter().any(|f| f.is_set(input)) {
-        return bad_param(Syndrome::BadCapability, "pause and priority flow control are not offered");
-    }
-    for field in [reg::pptx, reg::aptx, reg::pfctx, reg::pprx, reg::aprx, reg::pfcrx] {
-        field.set(output, 0);
-    }
-    Ok(())
 }
 
 /// One module of four lanes.

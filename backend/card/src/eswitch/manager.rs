@@ -1,0 +1,121 @@
+//! Who manages whom: the function or vport that a command names.
+
+use mlx5emu_pci_model::DmaSpace;
+use mlx5emu_prm::event::Event;
+use mlx5emu_prm::layouts::mlx5_eqe_vport_change;
+
+use super::{ContextChange, PF_VPORT, VportAdmin};
+use crate::card::{Card, FunctionIndex, Personality};
+use crate::commands::queue::Call;
+use crate::error::{Stop, Syndrome, bad_param};
+use crate::function::State;
+
+/// Functions by port and vport.
+pub(crate) fn vports_of(personality: &Personality) -> Vec<Vec<FunctionIndex>> {
+    let of_port = |port: usize| {
+        let mut of_port: Vec<_> = personality
+            .functions
+            .iter()
+            .enumerate()
+            .filter(|(_, f)| f.port == port)
+            .map(|(n, f)| (f.vport, n))
+            .collect();
+        of_port.sort_unstable();
+        of_port.into_iter().map(|(_, index)| index).collect()
+    };
+    (0..personality.ports.len()).map(of_port).collect()
+}
+
+impl<M: DmaSpace + 'static> Card<M> {
+    /// The function behind a vport of a port's e-switch.
+    pub(crate) fn function_of_vport(&self, port: usize, vport: u16) -> Option<FunctionIndex> {
+        self.vports.get(port)?.get(usize::from(vport)).copied()
+    }
+
+    /// The PF on the port of `f`: `f` itself if it is one.
+    pub(crate) fn manager_of(&self, f: FunctionIndex) -> FunctionIndex {
+        self.functions.get(f).and_then(|function| self.function_of_vport(function.port, PF_VPORT)).unwrap_or(f)
+    }
+
+    /// The VFs of a PF, by vport; none for a VF.
+    pub(crate) fn virtual_functions(&self, f: FunctionIndex) -> &[FunctionIndex] {
+        match self
+            .functions
+            .get(f)
+            .filter(|function| function.is_pf())
+            .and_then(|pf| self.vports.get(pf.port))
+            .map(Vec::as_slice)
+        {
+            Some([_, virtual_functions @ ..]) => virtual_functions,
+            _ => &[],
+        }
+    }
+
+    /// The function that a command names with `other_vport` and `vport_number`.
+    pub(crate) fn named_vport(&self, call: &Call, other: bool, number: u32) -> Result<FunctionIndex, Stop> {
+        if !other {
+            return Ok(call.f);
+        }
+        let function = &self.functions[call.f];
+        if !function.is_pf() {
+            return bad_param(Syndrome::WrongVport, "this function manages no other vport");
+        }
+        let vport = u16::try_from(number).ok();
+        match vport.and_then(|vport| self.function_of_vport(function.port, vport)) {
+            Some(named) => Ok(named),
+            None => bad_param(Syndrome::WrongVport, format!("vport {number:#x} does not exist")),
+        }
+    }
+
+    /// The function that a command names with `function_id`: 0 is the one that asks, n is VF n - 1 of a PF.
+    pub(crate) fn named_function(&self, call: &Call, id: u32, embedded_cpu: bool) -> Result<FunctionIndex, Stop> {
+        if embedded_cpu {
+            return bad_param(Syndrome::WrongFunction, "there is no embedded CPU");
+        }
+        if id == 0 {
+            return Ok(call.f);
+        }
+        let vport = u16::try_from(id).unwrap_or(super::UPLINK);
+        let function = &self.functions[call.f];
+        match self.function_of_vport(function.port, vport).filter(|_| function.is_pf()) {
+            Some(named) => Ok(named),
+            None => bad_param(Syndrome::WrongFunction, format!("function {id} is not this function's to name")),
+        }
+    }
+
+    /// What the PF of `f` says of its vport, to change it.
+    pub(crate) fn admin_mut(&mut self, f: FunctionIndex) -> &mut VportAdmin {
+        let (manager, vport) = (self.manager_of(f), self.functions[f].setup.vport);
+        self.functions[manager].state.eswitch.vport_mut(vport)
+    }
+
+    /// What the PF of `f` says of its vport, if it said anything.
+    pub(crate) fn admin(&self, f: FunctionIndex) -> Option<&VportAdmin> {
+        let function = self.functions.get(f)?;
+        self.functions.get(self.manager_of(f))?.state.eswitch.vports.get(&function.setup.vport)
+    }
+
+    /// The state of `f` after a reset: new, but for what its PF says of it.
+    pub(crate) fn fresh_state(&self, f: FunctionIndex) -> State {
+        let function = &self.functions[f];
+        let mut state = State::new(&function.setup, &self.personality);
+        if !function.is_pf()
+            && let Some(admin) = self.admin(f)
+        {
+            state.vport.administer(admin.mac, admin.node_guid);
+        }
+        state
+    }
+
+    /// The context of the vport of `f` changed: the PF is told if it asked for that.
+    pub(crate) fn vport_changed(&mut self, f: FunctionIndex, change: ContextChange) {
+        let (manager, vport) = (self.manager_of(f), self.functions[f].setup.vport);
+        let Some(admin) = self.functions[manager].state.eswitch.vports.get_mut(&vport) else { return };
+        if admin.armed.meets(change) {
+            admin.armed = ContextChange::default();
+            let mut data = [0u8; mlx5_eqe_vport_change::SIZE];
+            mlx5_eqe_vport_change::vport_num.set(&mut data, u64::from(vport));
+            self.post_event(manager, Event::NIC_VPORT_CHANGE, 0, &data);
+        }
+    }
+}

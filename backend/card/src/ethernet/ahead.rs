@@ -1,0 +1,82 @@
+//! Send WQEs that are read together: one copy for many.
+
+use mlx5emu_pci_model::{Attrs, DmaError, DmaSpace};
+use mlx5emu_prm::layouts::mlx5_wqe_ctrl_seg;
+use mlx5emu_prm::wqe::{SEND_WQE_BB, SEND_WQE_DS};
+
+use super::MAX_WQE_BYTES;
+use crate::queues::buffer::QueueBuffer;
+
+/// Basic blocks that are read at once: at least as many as the longest WQE has.
+const BLOCKS: u16 = 64;
+
+const _: () = assert!(BLOCKS as usize * SEND_WQE_BB >= MAX_WQE_BYTES);
+
+/// Basic blocks of a send queue, as they were when they were read.
+#[derive(Default)]
+pub(super) struct Ahead {
+    /// The first one, modulo 65536.
+    start: u16,
+    /// How many there are.
+    count: u16,
+    bytes: Vec<u8>,
+}
+
+impl Ahead {
+    /// Nothing is read yet.
+    pub(super) fn clear(&mut self) {
+        self.count = 0;
+    }
+
+    /// What has been read from block `head` on; empty if that has not.
+    pub(super) fn from(&self, head: u16) -> &[u8] {
+        let skipped = usize::from(head.wrapping_sub(self.start));
+        self.bytes.get(skipped * SEND_WQE_BB..usize::from(self.count) * SEND_WQE_BB).unwrap_or(&[])
+    }
+
+    /// Has the WQE at `head` read, as far as it is posted. Says its length in units of 16 bytes.
+    ///
+    /// Of a WQE that was read in part, all is read again, its length too: nothing of the first copy counts.
+    pub(super) fn read<M: DmaSpace>(
+        &mut self,
+        space: &M,
+        queue: &QueueBuffer,
+        head: u16,
+        posted: u16,
+    ) -> Result<u64, DmaError> {
+        let wqe = self.from(head);
+        let ds = mlx5_wqe_ctrl_seg::ds.get(wqe);
+        if !wqe.is_empty() && ds as usize * SEND_WQE_DS <= wqe.len() {
+            return Ok(ds);
+        }
+        if self.fill(space, queue, head, 0, posted.min(BLOCKS)).is_err() {
+            // Something behind the WQE may be out of reach: then only it is read.
+            self.fill(space, queue, head, 0, 1)?;
+            let blocks = (mlx5_wqe_ctrl_seg::ds.get(self.from(head)) as usize * SEND_WQE_DS).div_ceil(SEND_WQE_BB);
+            if blocks > 1 && blocks <= usize::from(posted) {
+                self.fill(space, queue, head, 1, blocks as u16)?;
+            }
+        }
+        Ok(mlx5_wqe_ctrl_seg::ds.get(self.from(head)))
+    }
+
+    /// Reads the blocks from `from` to `to`, counted from `head`, behind those that are there.
+    fn fill<M: DmaSpace>(
+        &mut self,
+        space: &M,
+        queue: &QueueBuffer,
+        head: u16,
+        from: u16,
+        to: u16,
+    ) -> Result<(), DmaError> {
+        let bytes = usize::from(from) * SEND_WQE_BB..usize::from(to) * SEND_WQE_BB;
+        if self.bytes.len() < bytes.end {
+            self.bytes.resize(bytes.end.max(usize::from(BLOCKS) * SEND_WQE_BB), 0);
+        }
+        (self.start, self.count) = (head, from);
+        let at = u64::from(head) * SEND_WQE_BB as u64 + bytes.start as u64;
+        queue.read(space, Attrs::PLAIN, at, &mut self.bytes[bytes])?;
+        self.count = to;
+        Ok(())
+    }
+}

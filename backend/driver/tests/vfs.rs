@@ -1,0 +1,353 @@
+//! VFs in legacy mode: the PF enables them, gives their pages, hears of their addresses and switches their frames.
+
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use common::{Drv, goodbye, plain};
+use mlx5emu_card::{FunctionSetup, ResetKind};
+use mlx5emu_driver::command::input;
+use mlx5emu_driver::in_process::{InProcess, SharedWorld, World, two_ports};
+use mlx5emu_driver::{Config, Driver, Error, NetConfig, pages};
+use mlx5emu_prm::event::Event;
+use mlx5emu_prm::layouts::*;
+use mlx5emu_prm::opcode::{Opcode, Status};
+use mlx5emu_prm::steering::{FlowAction, TableType};
+
+const OUT: usize = 0x10;
+const UPLINK: u32 = 0xffff;
+/// What the card asks for a VF: when it is enabled, when it is initialized.
+const ENABLE: usize = 6;
+const INIT: usize = 10;
+
+/// A card whose first port has two VFs, its two PFs open, and the VFs' machines.
+fn card(seed: u64) -> (SharedWorld, Drv, Drv, [InProcess; 2]) {
+    let mut personality = two_ports();
+    for vf in 0..2u16 {
+        let setup = FunctionSetup {
+            name: format!("pf0vf{vf}"),
+            vport: vf + 1,
+            vhca_id: 3 + vf,
+            bar0: 2 << 20,
+            ..personality.functions[0].clone()
+        };
+        personality.functions.push(setup);
+    }
+    let (world, hosts) = World::new(personality, seed).hosts();
+    let [a, b, vf0, vf1] = <[InProcess; 4]>::try_from(hosts).ok().unwrap();
+    let [a, b] = [a, b].map(|host| {
+        let mut driver = Driver::probe(host, Config::default()).unwrap();
+        driver.open(NetConfig::default()).unwrap();
+        driver
+    });
+    (world, a, b, [vf0, vf1])
+}
+
+/// A command about function `id`.
+fn about(opcode: Opcode, id: u32) -> Vec<u8> {
+    let mut cmd = input(opcode, enable_hca_in::SIZE);
+    enable_hca_in::function_id.set(&mut cmd, id.into());
+    cmd
+}
+
+/// Serves what came, until nothing does.
+fn serve(world: &SharedWorld, pf: &mut Drv) {
+    assert!(world.borrow_mut().settle());
+    pf.service().unwrap();
+    pf.settle_pages().unwrap();
+}
+
+/// The id by which the PF's driver names the pages of VF `id`.
+fn page_id(pf: &Drv, id: u16) -> u16 {
+    // The card's own functions are 1 and 2, its VFs come next; by function id, VF n is n.
+    if pf.page_id() == 0 { id } else { 2 + id }
+}
+
+fn give(pf: &mut Drv, id: u16, count: usize) {
+    let id = page_id(pf, id);
+    let job = pages::give_job(&mut pf.host, id, count).unwrap();
+    let output = pf.execute(&job.input, job.out_len).unwrap();
+    pf.pages.finish(&mut pf.host, job, output).unwrap();
+}
+
+/// Enables VF `id` and gives all the pages that it will need.
+fn enable(world: &SharedWorld, pf: &mut Drv, id: u16) {
+    let before = pf.pages.held();
+    pf.command(&about(Opcode::ENABLE_HCA, id.into()), OUT).unwrap();
+    serve(world, pf);
+    assert_eq!(pf.pages.held() - before, ENABLE, "the card asks for a VF's first pages by event");
+    give(pf, id, INIT);
+}
+
+fn set_mac(pf: &mut Drv, vport: u32, mac: [u8; 6]) {
+    use modify_nic_vport_context_in as layout;
+    let mut cmd = input(Opcode::MODIFY_NIC_VPORT_CONTEXT, layout::nic_vport_context.offset + nic_vport_context::SIZE);
+    layout::other_vport.set(&mut cmd, 1);
+    layout::vport_number.set(&mut cmd, vport.into());
+    modify_nic_vport_field_select::permanent_address.set(layout::field_select.of_mut(&mut cmd), 1);
+    let context = layout::nic_vport_context.of_mut(&mut cmd);
+    nic_vport_context::permanent_address.of_mut(context)[2..8].copy_from_slice(&mac);
+    pf.command(&cmd, OUT).unwrap();
+}
+
+/// Asks to be told of changes of a vport's unicast list.
+fn arm(pf: &mut Drv, vport: u32) {
+    use modify_nic_vport_context_in as layout;
+    let mut cmd = input(Opcode::MODIFY_NIC_VPORT_CONTEXT, layout::nic_vport_context.offset + nic_vport_context::SIZE);
+    layout::other_vport.set(&mut cmd, 1);
+    layout::vport_number.set(&mut cmd, vport.into());
+    modify_nic_vport_field_select::change_event.set(layout::field_select.of_mut(&mut cmd), 1);
+    let context = layout::nic_vport_context.of_mut(&mut cmd);
+    nic_vport_context::arm_change_event.set(context, 1);
+    nic_vport_context::event_on_uc_address_change.set(context, 1);
+    pf.command(&cmd, OUT).unwrap();
+}
+
+fn set_state(pf: &mut Drv, vport: u32, state: u64) {
+    let mut cmd = input(Opcode::MODIFY_VPORT_STATE, modify_vport_state_in::SIZE);
+    modify_vport_state_in::op_mod.set(&mut cmd, 1);
+    modify_vport_state_in::other_vport.set(&mut cmd, 1);
+    modify_vport_state_in::vport_number.set(&mut cmd, vport.into());
+    modify_vport_state_in::admin_state.set(&mut cmd, state);
+    pf.command(&cmd, OUT).unwrap();
+}
+
+/// An FDB that matches destination addresses.
+struct Fdb {
+    table: u32,
+    group: u32,
+}
+
+impl Fdb {
+    fn new(pf: &mut Drv) -> Self {
+        let table = pf.create_flow_table(TableType::FDB, 0, 4, None).unwrap();
+        let mut cmd = input(Opcode::CREATE_FLOW_GROUP, create_flow_group_in::SIZE);
+        create_flow_group_in::table_type.set(&mut cmd, TableType::FDB.0.into());
+        create_flow_group_in::table_id.set(&mut cmd, table.into());
+        create_flow_group_in::end_flow_index.set(&mut cmd, 15);
+        create_flow_group_in::match_criteria_enable.set(&mut cmd, 1);
+        address(create_flow_group_in::match_criteria.of_mut(&mut cmd), [0xff; 6]);
+        let out = pf.command(&cmd, OUT).unwrap();
+        pf.set_flow_table_root(TableType::FDB, table).unwrap();
+        Self { table, group: create_flow_group_out::group_id.get32(&out) }
+    }
+
+    fn entry(&self, index: u32, mac: [u8; 6], vports: &[u32]) -> Vec<u8> {
+        let len = flow_context::destination.offset + dest_format_struct::SIZE * vports.len();
+        let mut cmd = input(Opcode::SET_FLOW_TABLE_ENTRY, set_fte_in::flow_context.offset + len);
+        set_fte_in::table_type.set(&mut cmd, TableType::FDB.0.into());
+        set_fte_in::table_id.set(&mut cmd, self.table.into());
+        set_fte_in::flow_index.set(&mut cmd, index.into());
+        let context = set_fte_in::flow_context.of_mut(&mut cmd);
+        flow_context::group_id.set(context, self.group.into());
+        flow_context::action.set(context, FlowAction::FWD_DEST.0.into());
+        flow_context::destination_list_size.set(context, vports.len() as u64);
+        address(flow_context::match_value.of_mut(context), mac);
+        let list = flow_context::destination.of_mut(context);
+        for (raw, vport) in list.chunks_mut(dest_format_struct::SIZE).zip(vports) {
+            dest_format_struct::destination_id.set(raw, (*vport).into());
+        }
+        cmd
+    }
+}
+
+fn address(param: &mut [u8], mac: [u8; 6]) {
+    fte_match_param::outer_headers.of_mut(param)[fte_match_set_lyr_2_4::dmac_47_16.bit as usize / 8..][..6]
+        .copy_from_slice(&mac);
+}
+
+fn mac(n: u8) -> [u8; 6] {
+    [2, 0, 0, 0, 0xaa, n]
+}
+
+/// Both VFs open, with addresses, behind an FDB that knows everybody on the port.
+fn switched(seed: u64) -> (SharedWorld, Drv, Drv, [Drv; 2], Fdb) {
+    let (world, mut pf, other, hosts) = card(seed);
+    let fdb = Fdb::new(&mut pf);
+    let own = common::mac(&pf);
+    pf.command(&fdb.entry(0, own, &[0]), OUT).unwrap();
+    let mut vfs = Vec::new();
+    for (host, n) in hosts.into_iter().zip(1u8..) {
+        enable(&world, &mut pf, n.into());
+        set_mac(&mut pf, n.into(), mac(n));
+        pf.command(&fdb.entry(n.into(), mac(n), &[n.into()]), OUT).unwrap();
+        let mut vf = Driver::probe(host, Config::default()).unwrap();
+        vf.open(NetConfig::default()).unwrap();
+        assert!(vf.link_up().unwrap());
+        assert_eq!(common::mac(&vf), mac(n), "the PF's address is the VF's");
+        vfs.push(vf);
+    }
+    let vfs = <[Drv; 2]>::try_from(vfs).ok().unwrap();
+    (world, pf, other, vfs, fdb)
+}
+
+fn received(world: &SharedWorld, driver: &mut Drv) -> Vec<Vec<u8>> {
+    assert!(world.borrow_mut().settle());
+    std::iter::from_fn(|| driver.recv().unwrap()).map(|received| received.frame).collect()
+}
+
+#[test]
+fn a_vf_is_not_there_before_its_pf_enables_it() {
+    let (world, mut pf, _other, [host, _]) = card(1);
+    let mut word = [0; 4];
+    let mut host = host;
+    host.bar_read(u64::from(mlx5_init_seg::initializing.bit / 8) & !3, &mut word);
+    assert_eq!(word[0] & 0x80, 0x80, "initializing");
+    enable(&world, &mut pf, 1);
+    assert_eq!(pf.refusal(&about(Opcode::ENABLE_HCA, 1), OUT).unwrap().0, Status::BAD_SYS_STATE);
+    assert_eq!(pf.refusal(&about(Opcode::ENABLE_HCA, 3), OUT).unwrap().0, Status::BAD_PARAM);
+    let vf = Driver::probe(host, Config::default()).unwrap();
+    assert_eq!(vf.caps.general(&cmd_hca_cap::vport_group_manager), 0);
+    assert_eq!(vf.caps.general(&cmd_hca_cap::vhca_id), 3);
+}
+
+#[test]
+fn frames_go_where_the_fdb_says_and_by_the_wire_if_it_says_nothing() {
+    for seed in 0..8 {
+        let (world, mut pf, mut other, [mut vf0, mut vf1], fdb) = switched(seed);
+        let to = |dst, src, tag| plain(dst, src, 60 + tag as usize, tag);
+        let (pf_mac, other_mac) = (common::mac(&pf), common::mac(&other));
+        for (n, (dst, hears)) in [(mac(2), 1), (pf_mac, 2), (other_mac, 3), (mac(9), 9)].into_iter().enumerate() {
+            let frame = to(dst, mac(1), n as u64);
+            vf0.send(&frame).unwrap();
+            let heard = [
+                received(&world, &mut vf0),
+                received(&world, &mut vf1),
+                received(&world, &mut pf),
+                received(&world, &mut other),
+            ];
+            for (who, frames) in heard.into_iter().enumerate() {
+                assert_eq!(frames, if who == hears { vec![frame.clone()] } else { vec![] }, "to {dst:x?}, at {who}");
+            }
+        }
+        // From the wire: an address that the FDB has, and one that nobody has.
+        other.send(&to(mac(2), other_mac, 7)).unwrap();
+        other.send(&to(mac(9), other_mac, 8)).unwrap();
+        assert_eq!(received(&world, &mut vf1), [to(mac(2), other_mac, 7)]);
+        assert_eq!(received(&world, &mut pf), Vec::<Vec<u8>>::new());
+        // A group: everybody but the sender.
+        let group = [1, 0, 0x5e, 0, 0, 1];
+        pf.command(&fdb.entry(5, group, &[1, 2, UPLINK]), OUT).unwrap();
+        vf0.send(&to(mac(2), mac(1), 9)).unwrap();
+        assert_eq!(received(&world, &mut vf1).len(), 1);
+    }
+}
+
+#[test]
+fn a_pf_is_told_once_of_a_change_that_it_asked_for() {
+    let (world, mut pf, _other, [vf0, _vf1], _fdb) = switched(3);
+    serve(&world, &mut pf);
+    pf.events.clear();
+    arm(&mut pf, 1);
+    let mut vf0 = vf0;
+    vf0.close().unwrap();
+    vf0.open(NetConfig::default()).unwrap();
+    serve(&world, &mut pf);
+    let changes: Vec<_> = pf.events.iter().filter(|e| e.event == Event::NIC_VPORT_CHANGE).collect();
+    assert_eq!(changes.len(), 1);
+    assert_eq!(mlx5_eqe_vport_change::vport_num.get(&changes[0].data), 1);
+}
+
+#[test]
+fn a_pf_has_a_vfs_link_up_and_down() {
+    let (world, mut pf, _other, [mut vf0, mut vf1], _fdb) = switched(4);
+    set_state(&mut pf, 1, 0);
+    assert!(world.borrow_mut().settle());
+    vf0.service().unwrap();
+    assert!(!vf0.link_up().unwrap());
+    assert_eq!(vf0.port_changes.last(), Some(&mlx5emu_prm::event::PortChange::DOWN));
+    vf1.send(&plain(mac(1), mac(2), 64, 1)).unwrap();
+    assert_eq!(received(&world, &mut vf0), Vec::<Vec<u8>>::new());
+    // Up, though the port is down: VFs reach each other without the wire.
+    set_state(&mut pf, 1, 1);
+    set_state(&mut pf, 2, 1);
+    pf.set_port(mlx5emu_prm::register::PortStatus::DOWN).unwrap();
+    assert!(vf0.link_up().unwrap());
+    vf1.send(&plain(mac(1), mac(2), 64, 1)).unwrap();
+    assert_eq!(received(&world, &mut vf0).len(), 1);
+}
+
+#[test]
+fn the_pages_of_a_vf_go_back_when_it_does() {
+    let (world, mut pf, _other, [vf0, vf1], _fdb) = switched(5);
+    let own = pf.pages.held() - 2 * (ENABLE + INIT);
+    // Its driver leaves: what it needed goes back.
+    goodbye_vf(vf0);
+    serve(&world, &mut pf);
+    assert_eq!(pf.pages.held(), own + 2 * ENABLE + INIT);
+    // The PF ends it with the driver still there.
+    pf.command(&about(Opcode::DISABLE_HCA, 2), OUT).unwrap();
+    pf.command(&about(Opcode::DISABLE_HCA, 1), OUT).unwrap();
+    serve(&world, &mut pf);
+    assert_eq!(pf.pages.held(), own);
+    drop(vf1.abandon());
+    // It may come again.
+    enable(&world, &mut pf, 2);
+}
+
+#[test]
+fn a_vf_goes_with_its_pf() {
+    let (world, pf, _other, [vf0, _vf1], _fdb) = switched(6);
+    world.borrow_mut().reset(0, ResetKind::Flr);
+    drop(pf.abandon());
+    let mut host = vf0.abandon();
+    let mut word = [0; 4];
+    host.bar_read(u64::from(mlx5_init_seg::initializing.bit / 8) & !3, &mut word);
+    assert_eq!(word[0] & 0x80, 0x80, "initializing");
+}
+
+#[test]
+fn a_vf_manages_nobody() {
+    let (_world, mut pf, _other, [mut vf0, _vf1], fdb) = switched(7);
+    assert_ne!(vf0.refusal(&about(Opcode::ENABLE_HCA, 2), OUT).unwrap().0, Status::OK);
+    assert_ne!(vf0.refusal(&fdb.entry(3, mac(3), &[0]), OUT).unwrap().0, Status::OK);
+    let mut cmd = input(Opcode::QUERY_NIC_VPORT_CONTEXT, query_nic_vport_context_in::SIZE);
+    query_nic_vport_context_in::other_vport.set(&mut cmd, 1);
+    assert_ne!(vf0.refusal(&cmd, query_nic_vport_context_out::SIZE).unwrap().0, Status::OK);
+    // And a PF names no vport that is not there, nor a TIR in the FDB.
+    assert_ne!(pf.refusal(&fdb.entry(3, mac(3), &[3]), OUT).unwrap().0, Status::OK);
+    let job = pages::take_job(page_id(&pf, 3), 1);
+    assert_ne!(pf.refusal(&job.input, job.out_len).unwrap().0, Status::OK);
+}
+
+#[test]
+fn a_vf_whose_pf_gives_no_pages_is_refused() {
+    let (world, mut pf, _other, [host, _]) = card(8);
+    pf.command(&about(Opcode::ENABLE_HCA, 1), OUT).unwrap();
+    serve(&world, &mut pf);
+    let job = pages::cant_give_job(page_id(&pf, 1));
+    pf.command(&job.input, job.out_len).unwrap();
+    let refused = Driver::probe(host, Config::default()).err().unwrap();
+    assert!(matches!(&refused, Error::Refused { status: Status::NO_RESOURCES, .. }), "{refused}");
+}
+
+fn goodbye_vf(vf: Drv) {
+    let (host, farewell) = vf.remove().unwrap();
+    assert_eq!(farewell.pages_given, 0, "a VF's own driver gives none");
+    assert_eq!(mlx5emu_driver::Host::dma_in_use(&host), 0, "memory is leaked");
+}
+
+#[test]
+fn everybody_leaves_in_order() {
+    let (world, mut pf, other, vfs, fdb) = switched(9);
+    vfs.into_iter().for_each(goodbye_vf);
+    for id in [1, 2] {
+        pf.command(&about(Opcode::DISABLE_HCA, id), OUT).unwrap();
+    }
+    serve(&world, &mut pf);
+    for index in 0..3u32 {
+        let mut cmd = input(Opcode::DELETE_FLOW_TABLE_ENTRY, delete_fte_in::SIZE);
+        delete_fte_in::table_type.set(&mut cmd, TableType::FDB.0.into());
+        delete_fte_in::table_id.set(&mut cmd, fdb.table.into());
+        delete_fte_in::flow_index.set(&mut cmd, index.into());
+        pf.command(&cmd, OUT).unwrap();
+    }
+    let mut cmd = input(Opcode::DESTROY_FLOW_GROUP, destroy_flow_group_in::SIZE);
+    destroy_flow_group_in::table_type.set(&mut cmd, TableType::FDB.0.into());
+    destroy_flow_group_in::table_id.set(&mut cmd, fdb.table.into());
+    destroy_flow_group_in::group_id.set(&mut cmd, fdb.group.into());
+    pf.command(&cmd, OUT).unwrap();
+    pf.destroy_flow_table(TableType::FDB, fdb.table).unwrap();
+    goodbye(pf);
+    goodbye(other);
+}

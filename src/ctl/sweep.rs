@@ -1,0 +1,308 @@
+//! `emu sweep`: a command of the guest again and again, each time with another one of its firmware commands failing.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::process::{Child, Command, Output, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use mlx5emu_config::control::{Client, CommandRecord, Reply, Request};
+use serde_json::Value;
+
+use super::tree::clean;
+use super::unexpected;
+use crate::cli::Sweep;
+use crate::failure::Failure;
+
+/// The name of the rule that makes a command fail.
+const RULE: &str = "sweep";
+/// How often a running command is looked at.
+const LOOK: Duration = Duration::from_millis(20);
+/// How long pages and objects may take to come back after the command has ended.
+const SETTLE: Duration = Duration::from_secs(10);
+/// What the kernel prints when something is broken, whoever prints it.
+const CRASHES: [&str; 6] =
+    ["] RIP: ", "] Call Trace:", "] ref_tracker: ", "unreferenced object 0x", "WARNING:", "BUG:"];
+
+/// A firmware command that is made to fail: the `nth` of its kind.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Target {
+    opcode: String,
+    function: String,
+    nth: u64,
+}
+
+impl Target {
+    fn rule(&self, status: &str) -> String {
+        format!("{RULE}: cmd op={} fn={} nth={} => status={status}", self.opcode, self.function, self.nth)
+    }
+}
+
+/// What each record is the `nth` of. Opcodes without a name cannot be named in a rule.
+fn targets(records: &[CommandRecord]) -> Vec<Target> {
+    let mut seen: BTreeMap<(String, String), u64> = BTreeMap::new();
+    let named = records.iter().filter(|record| !record.opcode_name.is_empty());
+    named
+        .map(|record| {
+            let key = (record.opcode_name.clone(), record.function.to_string());
+            let nth = seen.entry(key).or_insert(0);
+            *nth += 1;
+            Target { opcode: record.opcode_name.clone(), function: record.function.to_string(), nth: *nth }
+        })
+        .collect()
+}
+
+/// Runs the sweep, as TAP; exit status 1 if a round left something broken.
+pub(crate) fn run(client: &mut Client, args: &Sweep) -> Result<u8, Failure> {
+    let mut sweep = Rounds { client, args };
+    let mut out = std::io::stdout().lock();
+    // The first time is for what is only done once.
+    sweep.works().map_err(|why| Failure::failed(format_args!("without a fault: {why}")))?;
+    let baseline = sweep.held()?;
+    let since = sweep.next_command()?;
+    sweep.command().map_err(Failure::failed)?.succeeded().map_err(Failure::failed)?;
+    let all = targets(&sweep.commands(since)?);
+    sweep.undo().map_err(Failure::failed)?;
+    let skip = args.first.saturating_sub(1);
+    let targets: Vec<Target> = all.iter().skip(skip).take(args.count.unwrap_or(usize::MAX)).cloned().collect();
+    writeln!(out, "TAP version 13\n1..{}", targets.len())?;
+    writeln!(out, "# {} firmware commands, {} of them fail in turn", all.len(), targets.len())?;
+    let mut broken = 0;
+    for (n, target) in targets.iter().enumerate() {
+        let shown = format!("{} of {}, number {}", clean(&target.opcode), target.function, target.nth);
+        match sweep.round(target, &baseline)? {
+            Ok(how) => writeln!(out, "ok {} - {shown}: {how}", n + 1)?,
+            Err(why) => {
+                broken += 1;
+                writeln!(out, "not ok {} - {shown}: {}", n + 1, clean(&why))?;
+            }
+        }
+        out.flush()?;
+    }
+    Ok(u8::from(broken > 0))
+}
+
+struct Rounds<'a> {
+    client: &'a mut Client,
+    args: &'a Sweep,
+}
+
+impl Rounds<'_> {
+    /// One round: how the command took the fault, or what it broke.
+    fn round(&mut self, target: &Target, baseline: &Value) -> Result<Result<String, String>, Failure> {
+        let before = crashes().map_err(Failure::failed)?;
+        self.call(Request::FaultAdd { rules: vec![target.rule(&self.args.status)] })?;
+        let faulted = self.command();
+        let acted = match self.call(Request::FaultList { name: Some(RULE.into()) }) {
+            Ok(Reply::Faults { rules }) => rules.iter().any(|rule| rule.acted > 0),
+            // A rule that has acted as often as it may is gone.
+            _ => true,
+        };
+        let _ = self.client.call(Request::FaultClear { name: Some(RULE.into()) });
+        let how = match (faulted, acted) {
+            (Err(why), _) => return Ok(Err(why)),
+            (Ok(_), false) => "did not come this time".to_string(),
+            (Ok(ended), true) if ended.success() => "succeeded all the same".to_string(),
+            (Ok(ended), true) => format!("failed with {}", ended.code()),
+        };
+        // After a failure there may be nothing to undo.
+        if let Err(why) = self.undo_if_possible().and_then(|()| self.works()) {
+            return Ok(Err(format!("{how}; then without the fault: {why}")));
+        }
+        let until = Instant::now() + mlx5emu_qemu::boot::scaled(SETTLE);
+        while self.held()? != *baseline {
+            if Instant::now() > until {
+                let held = self.held()?;
+                return Ok(Err(format!("{how}; afterwards it holds {held}, and {baseline} before")));
+            }
+            sleep(LOOK);
+        }
+        let after = crashes().map_err(Failure::failed)?;
+        if after.len() > before.len() {
+            return Ok(Err(format!("{how}; the kernel says: {}", after[before.len()])));
+        }
+        Ok(Ok(how))
+    }
+
+    /// The command and its undoing succeed.
+    fn works(&self) -> Result<(), String> {
+        self.command()?.succeeded()?;
+        self.undo()
+    }
+
+    fn command(&self) -> Result<Ended, String> {
+        let mut command = Command::new(&self.args.command[0]);
+        command.args(&self.args.command[1..]);
+        within(command, Duration::from_secs(self.args.limit))
+    }
+
+    fn undo(&self) -> Result<(), String> {
+        match &self.args.undo {
+            Some(undo) => within(shell(undo), Duration::from_secs(self.args.limit))?.succeeded(),
+            None => Ok(()),
+        }
+    }
+
+    /// Undoes what a failed command left; only a hang is wrong.
+    fn undo_if_possible(&self) -> Result<(), String> {
+        match &self.args.undo {
+            Some(undo) => within(shell(undo), Duration::from_secs(self.args.limit)).map(|_| ()),
+            None => Ok(()),
+        }
+    }
+
+    fn call(&mut self, request: Request) -> Result<Reply, Failure> {
+        self.client.call(request).map_err(Failure::failed)
+    }
+
+    /// What every function has alive: objects and pages.
+    fn held(&mut self) -> Result<Value, Failure> {
+        let Reply::Inspect { tree } = self.call(Request::Inspect { path: "functions".into() })? else {
+            return Err(unexpected());
+        };
+        let of = |function: &Value| serde_json::json!([function["objects"], function["pages"]["held"]]);
+        let functions = tree.as_object().ok_or_else(unexpected)?;
+        Ok(functions.iter().map(|(name, function)| (name.clone(), of(function))).collect())
+    }
+
+    /// The number of the command that comes next.
+    fn next_command(&mut self) -> Result<u64, Failure> {
+        Ok(self.commands(0)?.last().map_or(0, |last| last.seq + 1))
+    }
+
+    fn commands(&mut self, mut since: u64) -> Result<Vec<CommandRecord>, Failure> {
+        let (first, mut all) = (since, Vec::new());
+        loop {
+            match self.call(Request::Commands { since, follow: false, function: None })? {
+                Reply::Commands { lost, .. } if lost > 0 && first > 0 => {
+                    return Err(Failure::failed(format_args!(
+                        "{lost} commands are no longer recorded: sweep something shorter"
+                    )));
+                }
+                Reply::Commands { records, next, more, .. } => {
+                    all.extend(records);
+                    since = next;
+                    if !more {
+                        return Ok(all);
+                    }
+                }
+                _ => return Err(unexpected()),
+            }
+        }
+    }
+}
+
+fn shell(text: &str) -> Command {
+    let mut command = Command::new("sh");
+    command.arg("-c").arg(text);
+    command
+}
+
+/// How a command ended, and what it said.
+struct Ended(Output);
+
+impl Ended {
+    fn success(&self) -> bool {
+        self.0.status.success()
+    }
+
+    fn code(&self) -> String {
+        self.0.status.code().map_or("a signal".to_string(), |code| code.to_string())
+    }
+
+    fn succeeded(&self) -> Result<(), String> {
+        if self.success() {
+            return Ok(());
+        }
+        let said = String::from_utf8_lossy(&self.0.stderr).into_owned();
+        let said = said.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("nothing").trim().to_string();
+        Err(format!("the command failed with {} ({said})", self.code()))
+    }
+}
+
+/// Runs a command; one that does not end within `limit`, scaled, is given up.
+fn within(mut command: Command, limit: Duration) -> Result<Ended, String> {
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut child = command.spawn().map_err(|e| format!("cannot run {}: {e}", command.get_program().display()))?;
+    let limit = mlx5emu_qemu::boot::scaled(limit);
+    let until = Instant::now() + limit;
+    let stderr = child.stderr.take().map(drain);
+    let status = loop {
+        match child.try_wait() {
+            Ok(Some(status)) => break status,
+            Ok(None) if Instant::now() > until => return Err(given_up(child, limit)),
+            Ok(None) => sleep(LOOK),
+            Err(error) => return Err(error.to_string()),
+        }
+    };
+    let stderr = stderr.and_then(|reader| reader.join().ok()).unwrap_or_default();
+    Ok(Ended(Output { status, stdout: Vec::new(), stderr }))
+}
+
+/// Reads the first part of what a command says, and throws the rest away.
+fn drain(from: std::process::ChildStderr) -> std::thread::JoinHandle<Vec<u8>> {
+    std::thread::spawn(move || {
+        use std::io::Read;
+        let mut said = Vec::new();
+        let mut from = from;
+        let _ = from.by_ref().take(64 << 10).read_to_end(&mut said);
+        let _ = std::io::copy(&mut from, &mut std::io::sink());
+        said
+    })
+}
+
+/// A command that waits in the kernel cannot be ended: it is not waited for.
+fn given_up(mut child: Child, limit: Duration) -> String {
+    let _ = child.kill();
+    format!("it did not end within {} s", limit.as_secs())
+}
+
+/// Lines of the kernel's log that say that something is broken.
+fn crashes() -> Result<Vec<String>, String> {
+    let output = Command::new("dmesg").output().map_err(|e| format!("cannot run dmesg: {e}"))?;
+    Ok(broken_lines(&String::from_utf8_lossy(&output.stdout)))
+}
+
+fn broken_lines(log: &str) -> Vec<String> {
+    log.lines().filter(|line| CRASHES.iter().any(|crash| line.contains(crash))).map(str::to_string).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(function: &str, opcode: &str) -> CommandRecord {
+        let text = format!(
+            r#"{{"seq":1,"function":"{function}","opcode_name":"{opcode}","opcode":1,"op_mod":0,"fields":{{}},"status":0,
+            "status_name":"OK","syndrome":0,"queued_ns":0,"time_ns":0}}"#
+        );
+        serde_json::from_str(&text).unwrap()
+    }
+
+    #[test]
+    fn each_command_is_the_nth_of_its_kind_and_function() {
+        let records =
+            [record("pf0", "CREATE_EQ"), record("pf1", "CREATE_EQ"), record("pf0", ""), record("pf0", "CREATE_EQ")];
+        let rules: Vec<String> = targets(&records).iter().map(|target| target.rule("INTERNAL")).collect();
+        let rule = |function, nth| format!("sweep: cmd op=CREATE_EQ fn={function} nth={nth} => status=INTERNAL");
+        assert_eq!(rules, [rule("pf0", 1), rule("pf1", 1), rule("pf0", 2)]);
+        for text in &rules {
+            mlx5emu_config::fault::FaultRule::parse(text).unwrap();
+        }
+    }
+
+    #[test]
+    fn commands_end_or_are_given_up() {
+        assert!(within(shell("exit 0"), Duration::from_secs(5)).unwrap().succeeded().is_ok());
+        let why = within(shell("echo no room >&2; exit 3"), Duration::from_secs(5)).unwrap().succeeded().unwrap_err();
+        assert_eq!(why, "the command failed with 3 (no room)");
+        let Err(why) = within(shell("exec sleep 100"), Duration::from_millis(50)) else { panic!("it ended") };
+        assert!(why.contains("did not end"), "{why}");
+    }
+
+    #[test]
+    fn what_is_broken_is_found_in_a_log() {
+        let log = "[ 1.0] fine\n[ 2.0] WARNING: CPU: 0\n[ 2.1] RIP: 0010:x\n[ 3.0] mlx5_core: all is well\n";
+        assert_eq!(broken_lines(log).len(), 2);
+    }
+}
