@@ -15,6 +15,8 @@ use crate::vm::not_ready;
 
 /// Rounds of `--until-fail` without `--repeat`.
 const ENDLESS: u32 = u32::MAX;
+/// What failed is told again at the end of a run that is longer than this.
+const SHORT: usize = 8;
 
 /// Runs scenarios; the exit status says what came of it.
 pub(crate) fn run(args: &Test) -> Result<u8, Failure> {
@@ -53,6 +55,11 @@ pub(crate) fn run(args: &Test) -> Result<u8, Failure> {
         .map_err(|e| Failure::not_run(format_args!("cannot write to {}: {e}", output.display())))?;
     for change in &said.changes {
         eprintln!("{change}");
+    }
+    // Whoever looks at the end of a long run sees what failed.
+    if said.outcomes.len() > SHORT {
+        let wrong = |outcome: &&Outcome| outcome.verdict.failed() || matches!(outcome.verdict, Verdict::NotRun { .. });
+        said.outcomes.iter().filter(wrong).for_each(|outcome| eprintln!("{}", line(outcome)));
     }
     eprintln!("mlx5emu: {}; everything is in {}", said.summary(), output.display());
     match args.format {
@@ -103,6 +110,7 @@ fn session(args: &Test) -> Result<Session, Failure> {
         seed: args.seed,
         repeat: args.repeat.unwrap_or(if args.until_fail { ENDLESS } else { 1 }),
         until_fail: args.until_fail,
+        allow_flaky: args.allow_flaky,
     })
 }
 

@@ -90,6 +90,11 @@ fn seconds<S: serde::Serializer>(took: &Duration, to: S) -> Result<S::Ok, S::Err
 }
 
 impl Outcome {
+    /// It failed, and then passed alone in a fresh machine.
+    pub fn flaky(&self) -> bool {
+        self.verdict.failed() && matches!(self.again, Some(Verdict::Passed))
+    }
+
     /// The line that says why it did not pass, with what the second try said.
     pub fn story(&self) -> Option<String> {
         let cause = self.verdict.cause()?;
@@ -115,10 +120,11 @@ pub(crate) const ALL_SKIPPED: u8 = 4;
 /// Something could not be run.
 pub(crate) const NOT_RUN: u8 = 125;
 
-/// The exit status for these outcomes. A failure is one even if it passed alone: what depends on its neighbours is broken.
-pub(crate) fn exit_status(outcomes: &[Outcome]) -> u8 {
+/// The exit status for these outcomes. A failure is one even if it passed alone, for what depends on its neighbours or on
+/// chance is broken; but for `allow_flaky`.
+pub(crate) fn exit_status(outcomes: &[Outcome], allow_flaky: bool) -> u8 {
     let any = |is: fn(&Verdict) -> bool| outcomes.iter().any(|outcome| is(&outcome.verdict));
-    if any(Verdict::failed) {
+    if outcomes.iter().any(|outcome| outcome.verdict.failed() && !(allow_flaky && outcome.flaky())) {
         FAILED
     } else if outcomes.is_empty() || any(|verdict| matches!(verdict, Verdict::NotRun { .. })) {
         NOT_RUN
@@ -158,11 +164,16 @@ mod tests {
         let passed = || outcome("a/p", Verdict::Passed);
         let skipped = || outcome("a/s", Verdict::Skipped { why: "x".into() });
         let not_run = || outcome("a/n", Verdict::NotRun { cause: "x".into() });
-        assert_eq!(exit_status(&[passed(), skipped()]), 0);
-        assert_eq!(exit_status(&[passed(), failed(), not_run()]), 1);
-        assert_eq!(exit_status(&[skipped(), skipped()]), 4);
-        assert_eq!(exit_status(&[passed(), not_run()]), 125);
-        assert_eq!(exit_status(&[]), 125);
+        assert_eq!(exit_status(&[passed(), skipped()], false), 0);
+        assert_eq!(exit_status(&[passed(), failed(), not_run()], false), 1);
+        assert_eq!(exit_status(&[skipped(), skipped()], false), 4);
+        assert_eq!(exit_status(&[passed(), not_run()], false), 125);
+        assert_eq!(exit_status(&[], false), 125);
+        let flaky = || Outcome { again: Some(Verdict::Passed), ..failed() };
+        assert_eq!(exit_status(&[passed(), flaky()], false), 1);
+        assert_eq!(exit_status(&[passed(), flaky()], true), 0);
+        assert_eq!(exit_status(&[flaky(), failed()], true), 1);
+        assert_eq!(exit_status(&[flaky(), not_run()], true), 125);
     }
 
     #[test]

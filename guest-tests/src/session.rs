@@ -73,6 +73,8 @@ pub struct Session {
     pub repeat: u32,
     /// End with the first failure.
     pub until_fail: bool,
+    /// What fails and then passes alone does not fail the run.
+    pub allow_flaky: bool,
 }
 
 /// What a run said.
@@ -84,6 +86,8 @@ pub struct Said {
     pub changes: Vec<Change>,
     /// The signal that ended it too early.
     pub interrupted: Option<i32>,
+    /// What fails and then passes alone does not fail the run.
+    pub allow_flaky: bool,
 }
 
 impl Session {
@@ -99,10 +103,10 @@ impl Session {
     /// The output directory cannot be made.
     pub fn run(self, chosen: &Chosen, tell: &mut dyn FnMut(&Outcome)) -> io::Result<Said> {
         fs::create_dir_all(&self.output)?;
-        let Session { setup, installed, kernel, against, output, seed, repeat, until_fail } = self;
+        let Session { setup, installed, kernel, against, output, seed, repeat, until_fail, allow_flaky } = self;
         let output = fs::canonicalize(output)?;
         let host = Host { setup: Arc::new(setup), installed: Arc::new(installed) };
-        let mut said = Said::default();
+        let mut said = Said { allow_flaky, ..Said::default() };
         'rounds: for round in 1..=repeat {
             // The kernel that is known comes first.
             for (name, kernel) in against.iter().chain([&kernel]) {
@@ -144,7 +148,7 @@ impl Said {
         if let Some(signal) = self.interrupted {
             return u8::try_from(128 + signal).unwrap_or(result::NOT_RUN);
         }
-        let status = result::exit_status(&self.outcomes);
+        let status = result::exit_status(&self.outcomes, self.allow_flaky);
         if !compared || status != result::FAILED {
             return status;
         }
@@ -166,6 +170,7 @@ impl Said {
             (count(|v| matches!(v, Verdict::Failed { .. })), "failed"),
             (count(|v| matches!(v, Verdict::Skipped { .. })), "skipped"),
             (count(|v| matches!(v, Verdict::NotRun { .. })), "not run"),
+            (self.outcomes.iter().filter(|outcome| outcome.flaky()).count(), "of what failed passed alone"),
         ];
         let told: Vec<String> =
             parts.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")).collect();
@@ -185,7 +190,7 @@ mod tests {
         let said = |now, before| {
             let outcomes = vec![on("new", now), on("old", before)];
             let changes = compare::changes(&outcomes, "new", "old");
-            Said { outcomes, changes, interrupted: None }
+            Said { outcomes, changes, ..Said::default() }
         };
         assert_eq!(said(failed(), Verdict::Passed).exit_status(true), 1);
         assert_eq!(said(failed(), failed()).exit_status(true), 0);

@@ -75,7 +75,8 @@ pub(crate) enum VmAction {
 ///
 /// CMD runs once, and the firmware commands that come meanwhile are recorded. Then it runs with the first of them failing,
 /// with the second, and so on: it must fail or succeed, within its time and without a complaint of the kernel; then it must
-/// succeed without the fault, and after --undo as many pages and objects must be alive as at first. Prints TAP.
+/// succeed without the fault, and after --undo as many pages and objects must be alive as at first, but for what firmware
+/// refused to destroy. Prints TAP.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:

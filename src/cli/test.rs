@@ -63,6 +63,9 @@ pub(crate) struct Test {
     /// End with the first failure; without --repeat, go on until there is one
     #[arg(long)]
     pub(crate) until_fail: bool,
+    /// Do not fail for what passes when it is run again, alone; the reports say that it failed
+    #[arg(long)]
+    pub(crate) allow_flaky: bool,
     /// Take the scenarios of this folder instead of those in this program
     #[arg(long = "scenarios", value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub(crate) folder: Option<PathBuf>,

@@ -1,6 +1,6 @@
 //! `emu sweep`: a command of the guest again and again, each time with another one of its firmware commands failing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::process::{Child, Command, Output, Stdio};
 use std::thread::sleep;
@@ -20,6 +20,10 @@ const RULE: &str = "sweep";
 const LOOK: Duration = Duration::from_millis(20);
 /// How long pages and objects may take to come back after the command has ended.
 const SETTLE: Duration = Duration::from_secs(10);
+/// For how long nothing comes or goes when all has.
+const QUIET: Duration = Duration::from_millis(500);
+/// How names of commands that destroy something begin.
+const DESTROYERS: [&str; 7] = ["DESTROY_", "DEALLOC_", "DELETE_", "DETACH_", "DISABLE_", "TEARDOWN_", "2RST_"];
 /// What the kernel prints when something is broken, whoever prints it.
 const CRASHES: [&str; 6] =
     ["] RIP: ", "] Call Trace:", "] ref_tracker: ", "unreferenced object 0x", "WARNING:", "BUG:"];
@@ -36,6 +40,32 @@ impl Target {
     fn rule(&self, status: &str) -> String {
         format!("{RULE}: cmd op={} fn={} nth={} => status={status}", self.opcode, self.function, self.nth)
     }
+}
+
+impl Target {
+    /// Whether what the command is to destroy stays when it fails.
+    fn destroys(&self) -> bool {
+        DESTROYERS.iter().any(|beginning| self.opcode.starts_with(beginning))
+    }
+}
+
+/// What differs between two answers of [`Rounds::held`]: `pf0: CQ 7 before, 8 now`.
+fn difference(before: &Value, now: &Value) -> String {
+    let mut told = Vec::new();
+    for (function, now) in now.as_object().into_iter().flatten() {
+        let before = &before[function];
+        let kinds = |side: &Value| side[0].as_object().map(|kinds| kinds.keys().cloned().collect()).unwrap_or_default();
+        let all: BTreeSet<String> = [kinds(before), kinds(now)].into_iter().flat_map(|kinds: Vec<String>| kinds).collect();
+        let count = |side: &Value| side.as_i64().unwrap_or(0);
+        let mut tell = |what: &str, before: i64, now: i64| {
+            if before != now {
+                told.push(format!("{function}: {what} {before} before, {now} now"));
+            }
+        };
+        all.iter().for_each(|kind| tell(kind, count(&before[0][kind]), count(&now[0][kind])));
+        tell("pages", count(&before[1]), count(&now[1]));
+    }
+    told.join("; ")
 }
 
 /// What each record is the `nth` of. Opcodes without a name cannot be named in a rule.
@@ -58,7 +88,7 @@ pub(crate) fn run(client: &mut Client, args: &Sweep) -> Result<u8, Failure> {
     let mut out = std::io::stdout().lock();
     // The first time is for what is only done once.
     sweep.works().map_err(|why| Failure::failed(format_args!("without a fault: {why}")))?;
-    let baseline = sweep.held()?;
+    let mut baseline = sweep.held()?;
     let since = sweep.next_command()?;
     sweep.command().map_err(Failure::failed)?.succeeded().map_err(Failure::failed)?;
     let all = targets(&sweep.commands(since)?);
@@ -70,7 +100,7 @@ pub(crate) fn run(client: &mut Client, args: &Sweep) -> Result<u8, Failure> {
     let mut broken = 0;
     for (n, target) in targets.iter().enumerate() {
         let shown = format!("{} of {}, number {}", clean(&target.opcode), target.function, target.nth);
-        match sweep.round(target, &baseline)? {
+        match sweep.round(target, &mut baseline)? {
             Ok(how) => writeln!(out, "ok {} - {shown}: {how}", n + 1)?,
             Err(why) => {
                 broken += 1;
@@ -88,8 +118,9 @@ struct Rounds<'a> {
 }
 
 impl Rounds<'_> {
-    /// One round: how the command took the fault, or what it broke.
-    fn round(&mut self, target: &Target, baseline: &Value) -> Result<Result<String, String>, Failure> {
+    /// One round: how the command took the fault, or what it broke. What firmware refuses to destroy stays, and what that
+    /// uses: it counts as held from then on.
+    fn round(&mut self, target: &Target, baseline: &mut Value) -> Result<Result<String, String>, Failure> {
         let before = crashes().map_err(Failure::failed)?;
         self.call(Request::FaultAdd { rules: vec![target.rule(&self.args.status)] })?;
         let faulted = self.command();
@@ -99,7 +130,7 @@ impl Rounds<'_> {
             _ => true,
         };
         let _ = self.client.call(Request::FaultClear { name: Some(RULE.into()) });
-        let how = match (faulted, acted) {
+        let mut how = match (faulted, acted) {
             (Err(why), _) => return Ok(Err(why)),
             (Ok(_), false) => "did not come this time".to_string(),
             (Ok(ended), true) if ended.success() => "succeeded all the same".to_string(),
@@ -109,11 +140,17 @@ impl Rounds<'_> {
         if let Err(why) = self.undo_if_possible().and_then(|()| self.works()) {
             return Ok(Err(format!("{how}; then without the fault: {why}")));
         }
+        if acted && target.destroys() {
+            let stays = self.settled()?;
+            if stays != *baseline {
+                how = format!("{how}; there stays {}", difference(baseline, &stays));
+                *baseline = stays;
+            }
+        }
         let until = Instant::now() + mlx5emu_qemu::boot::scaled(SETTLE);
         while self.held()? != *baseline {
             if Instant::now() > until {
-                let held = self.held()?;
-                return Ok(Err(format!("{how}; afterwards it holds {held}, and {baseline} before")));
+                return Ok(Err(format!("{how}; afterwards it holds {}", difference(baseline, &self.held()?))));
             }
             sleep(LOOK);
         }
@@ -163,6 +200,20 @@ impl Rounds<'_> {
         let of = |function: &Value| serde_json::json!([function["objects"], function["pages"]["held"]]);
         let functions = tree.as_object().ok_or_else(unexpected)?;
         Ok(functions.iter().map(|(name, function)| (name.clone(), of(function))).collect())
+    }
+
+    /// The same, when it has not changed for a while.
+    fn settled(&mut self) -> Result<Value, Failure> {
+        let until = Instant::now() + mlx5emu_qemu::boot::scaled(SETTLE);
+        let mut held = self.held()?;
+        loop {
+            sleep(QUIET);
+            let now = self.held()?;
+            if now == held || Instant::now() > until {
+                return Ok(now);
+            }
+            held = now;
+        }
     }
 
     /// The number of the command that comes next.
@@ -289,6 +340,22 @@ mod tests {
         for text in &rules {
             mlx5emu_config::fault::FaultRule::parse(text).unwrap();
         }
+    }
+
+    #[test]
+    fn what_stays_is_told() {
+        let before = serde_json::json!({"pf0": [{"CQ": 7, "EQ": 5}, 512], "pf1": [{}, 3]});
+        let now = serde_json::json!({"pf0": [{"CQ": 8, "EQ": 5, "PD": 1}, 512], "pf1": [{}, 2]});
+        let told = "pf0: CQ 7 before, 8 now; pf0: PD 0 before, 1 now; pf1: pages 3 before, 2 now";
+        assert_eq!(difference(&before, &now), told);
+        assert_eq!(difference(&before, &before), "");
+    }
+
+    #[test]
+    fn only_what_destroys_may_leave_something() {
+        let target = |opcode: &str| Target { opcode: opcode.into(), function: "pf0".into(), nth: 1 };
+        assert!(target("DESTROY_CQ").destroys() && target("DELETE_FLOW_TABLE_ENTRY").destroys());
+        assert!(!target("CREATE_CQ").destroys() && !target("MANAGE_PAGES").destroys());
     }
 
     #[test]

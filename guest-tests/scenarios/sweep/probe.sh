@@ -1,0 +1,18 @@
+#!/bin/sh
+# shows: each firmware command of a probe fails in turn: the probe fails or succeeds without a splat, loses no page and no object, and the next one works
+# tier: full
+# timeout: 5400
+# broken: an oops in an error path, pages that stay with the firmware, a probe that fails ever after
+. "${0%/*}/../lib/tap.sh"
+. "${0%/*}/../lib/sweep.sh"
+
+can_ask || skip_all "the card can't be asked"
+check "the driver loads" load
+set -- $(functions)
+driver=/sys/bus/pci/drivers/mlx5_core
+echo "$1" >$driver/unbind
+sweep "a probe" "echo $1 >$driver/unbind" sh -c "echo $1 >$driver/bind"
+check "the driver can be bound again" sh -c "echo $1 >$driver/bind"
+check "there is a network device" until_true 60 netdev "$1"
+check_dmesg
+finish
