@@ -52,6 +52,8 @@ pub(crate) struct Lab {
     _dir: CardDir,
     /// The next command that was not looked at yet.
     since: u64,
+    /// The signal that ended a command in the first machine.
+    pub(crate) interrupted: Option<i32>,
 }
 
 impl Lab {
@@ -100,7 +102,7 @@ impl Lab {
         if let Some(others) = &mut others {
             others.booted()?;
         }
-        Ok(Lab { machine, others, card, control, frames, _dir: card_dir, since: 0 })
+        Ok(Lab { machine, others, card, control, frames, _dir: card_dir, since: 0, interrupted: None })
     }
 
     /// The names of the further machines that should run.
@@ -127,7 +129,11 @@ impl Lab {
     /// Runs a command in the first machine.
     pub(crate) fn run(&mut self, command: &str, limit: Duration) -> Done {
         let card = &mut self.card;
-        self.machine.run(command, limit, &mut || ended(card))
+        let done = self.machine.run(command, limit, &mut || ended(card));
+        if let End::Interrupted(signal) = done.end {
+            self.interrupted = Some(signal);
+        }
+        done
     }
 
     /// Runs a step of lib/between.sh. `Err`: what it says went wrong.

@@ -140,7 +140,12 @@ impl Suite<'_> {
             None => match Lab::start(&plan) {
                 Ok(mut lab) => match lab.between("prepare") {
                     Ok(()) => lab,
-                    Err(cause) => return Ok((Run::untried(Verdict::NotRun { cause }), None)),
+                    Err(cause) => {
+                        return match lab.interrupted {
+                            Some(signal) => Err(Interrupted(signal)),
+                            None => Ok((Run::untried(Verdict::NotRun { cause }), None)),
+                        };
+                    }
                 },
                 Err(End::Interrupted(signal)) => return Err(Interrupted(signal)),
                 Err(End::Gone(cause) | End::Lost(cause)) => {
@@ -158,8 +163,12 @@ impl Suite<'_> {
         }
         let run = self.run_in(&mut lab, scenario, &kept)?;
         let clean = !run.verdict.failed() && !matches!(run.verdict, Verdict::NotRun { .. });
-        let lab = (clean && keep && lab.between("begin").is_ok()).then_some(lab);
-        Ok((run, lab))
+        let begun = clean && keep && lab.between("begin").is_ok();
+        // What came of the scenario is not known when a look at what it left was cut short.
+        match lab.interrupted {
+            Some(signal) => Err(Interrupted(signal)),
+            None => Ok((run, begun.then_some(lab))),
+        }
     }
 
     /// Runs a scenario in a machine that is as after boot, and looks at what it left.

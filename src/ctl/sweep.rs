@@ -42,11 +42,9 @@ impl Target {
     }
 }
 
-impl Target {
-    /// Whether what the command is to destroy stays when it fails.
-    fn destroys(&self) -> bool {
-        DESTROYERS.iter().any(|beginning| self.opcode.starts_with(beginning))
-    }
+/// Whether something was to be destroyed and is not.
+fn is_refused_destruction(record: &CommandRecord) -> bool {
+    record.status != 0 && DESTROYERS.iter().any(|beginning| record.opcode_name.starts_with(beginning))
 }
 
 /// What differs between two answers of [`Rounds::held`]: `pf0: CQ 7 before, 8 now`.
@@ -91,7 +89,11 @@ pub(crate) fn run(client: &mut Client, args: &Sweep) -> Result<u8, Failure> {
     let mut baseline = sweep.held()?;
     let since = sweep.next_command()?;
     sweep.command().map_err(Failure::failed)?.succeeded().map_err(Failure::failed)?;
-    let all = targets(&sweep.commands(since)?);
+    let (records, lost) = sweep.commands(since)?;
+    if lost > 0 {
+        return Err(Failure::failed(format_args!("{lost} commands are no longer recorded: sweep something shorter")));
+    }
+    let all = targets(&records);
     sweep.undo().map_err(Failure::failed)?;
     let skip = args.first.saturating_sub(1);
     let targets: Vec<Target> = all.iter().skip(skip).take(args.count.unwrap_or(usize::MAX)).cloned().collect();
@@ -122,6 +124,7 @@ impl Rounds<'_> {
     /// uses: it counts as held from then on.
     fn round(&mut self, target: &Target, baseline: &mut Value) -> Result<Result<String, String>, Failure> {
         let before = crashes().map_err(Failure::failed)?;
+        let since = self.next_command()?;
         self.call(Request::FaultAdd { rules: vec![target.rule(&self.args.status)] })?;
         let faulted = self.command();
         let acted = match self.call(Request::FaultList { name: Some(RULE.into()) }) {
@@ -140,10 +143,12 @@ impl Rounds<'_> {
         if let Err(why) = self.undo_if_possible().and_then(|()| self.works()) {
             return Ok(Err(format!("{how}; then without the fault: {why}")));
         }
-        if acted && target.destroys() {
+        if let Some(refused) = self.commands(since)?.0.iter().find(|record| is_refused_destruction(record)) {
             let stays = self.settled()?;
+            let (opcode, status) = (clean(&refused.opcode_name), &refused.status_name);
+            how += &format!("; {opcode} was refused ({status})");
             if stays != *baseline {
-                how = format!("{how}; there stays {}", difference(baseline, &stays));
+                how += &format!(", so there stays {}", difference(baseline, &stays));
                 *baseline = stays;
             }
         }
@@ -218,23 +223,20 @@ impl Rounds<'_> {
 
     /// The number of the command that comes next.
     fn next_command(&mut self) -> Result<u64, Failure> {
-        Ok(self.commands(0)?.last().map_or(0, |last| last.seq + 1))
+        Ok(self.commands(0)?.0.last().map_or(0, |last| last.seq + 1))
     }
 
-    fn commands(&mut self, mut since: u64) -> Result<Vec<CommandRecord>, Failure> {
-        let (first, mut all) = (since, Vec::new());
+    /// The commands from number `since` on, and how many of them are no longer recorded.
+    fn commands(&mut self, mut since: u64) -> Result<(Vec<CommandRecord>, u64), Failure> {
+        let (mut all, mut missing) = (Vec::new(), 0);
         loop {
             match self.call(Request::Commands { since, follow: false, function: None })? {
-                Reply::Commands { lost, .. } if lost > 0 && first > 0 => {
-                    return Err(Failure::failed(format_args!(
-                        "{lost} commands are no longer recorded: sweep something shorter"
-                    )));
-                }
-                Reply::Commands { records, next, more, .. } => {
+                Reply::Commands { records, next, more, lost, .. } => {
                     all.extend(records);
+                    missing += lost;
                     since = next;
                     if !more {
-                        return Ok(all);
+                        return Ok((all, missing));
                     }
                 }
                 _ => return Err(unexpected()),
@@ -352,10 +354,11 @@ mod tests {
     }
 
     #[test]
-    fn only_what_destroys_may_leave_something() {
-        let target = |opcode: &str| Target { opcode: opcode.into(), function: "pf0".into(), nth: 1 };
-        assert!(target("DESTROY_CQ").destroys() && target("DELETE_FLOW_TABLE_ENTRY").destroys());
-        assert!(!target("CREATE_CQ").destroys() && !target("MANAGE_PAGES").destroys());
+    fn only_who_refuses_to_destroy_may_keep_something() {
+        let refused = |opcode| CommandRecord { status: 9, ..record("pf0", opcode) };
+        assert!(is_refused_destruction(&refused("DESTROY_CQ")) && is_refused_destruction(&refused("DEALLOC_PD")));
+        assert!(!is_refused_destruction(&record("pf0", "DESTROY_CQ")));
+        assert!(!is_refused_destruction(&refused("CREATE_CQ")) && !is_refused_destruction(&refused("MANAGE_PAGES")));
     }
 
     #[test]

@@ -272,7 +272,7 @@ impl Default for Limits {
 
 impl Default for PciAnchor {
     fn default() -> Self {
-        PciAnchor { addr: 4, chassis: 1, ecam: 0xb000_0000 }
+        PciAnchor { addr: 16, chassis: 1, ecam: 0xb000_0000 }
     }
 }
 

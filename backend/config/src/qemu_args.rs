@@ -206,7 +206,7 @@ mod tests {
         }
         assert!(words.contains(&"memory-backend-memfd,id=mlx5emu-mem,size=1G,share=on".to_string()));
         let port = words.iter().find(|w| w.starts_with("pcie-root-port")).unwrap();
-        assert_eq!(port, "pcie-root-port,id=rp0,chassis=1,slot=1,addr=4.0,hotplug=on,pref64-reserve=64M");
+        assert_eq!(port, "pcie-root-port,id=rp0,chassis=1,slot=1,addr=10.0,hotplug=on,pref64-reserve=64M");
     }
 
     #[test]

@@ -11,8 +11,9 @@ check "the driver loads" load
 set -- $(functions)
 driver=/sys/bus/pci/drivers/mlx5_core
 echo "$1" >$driver/unbind
+known 'QUERY_HCA_CAP.*number [34]:.*pagealloc.c' 'the boot pages are reclaimed by the id that the driver does not know yet'
+known 'QUERY_HCA_CAP.*pagealloc.c' 'after INIT_HCA the error path reclaims pages without TEARDOWN_HCA'
+tolerate 'FW pages counter is [0-9]+ after reclaiming all pages'
 sweep "a probe" "echo $1 >$driver/unbind" sh -c "echo $1 >$driver/bind"
-check "the driver can be bound again" sh -c "echo $1 >$driver/bind"
-check "there is a network device" until_true 60 netdev "$1"
 check_dmesg
 finish

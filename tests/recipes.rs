@@ -1,0 +1,119 @@
+//! The README's recipes for machines that others start: libvirt and virtme-ng.
+//!
+//! libvirt's `virt-qemu-run` and virtme-ng's `vng` must be there; `scripts/test --all` sees to that.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use common::guest::Guest;
+use common::{mlx5emu, stderr, stdout};
+
+/// The whole guest: loads the driver and says what it bound to.
+const INIT: &str = "#!/bin/sh
+export PATH=/usr/sbin:/usr/bin:/sbin:/bin
+mount -t proc proc /proc; mount -t sysfs sysfs /sys; mount -t devtmpfs devtmpfs /dev
+modprobe mlx5_core
+for device in /sys/bus/pci/drivers/mlx5_core/0000:*; do
+    n=0
+    until [ -d $device/net ] || [ $n = 300 ]; do sleep 0.1; n=$((n + 1)); done
+    echo \"recipe: $(cat $device/net/*/address)\" >/dev/ttyS0
+done
+poweroff -f
+";
+
+/// The addresses of the default card's ports.
+fn addresses() -> Vec<String> {
+    mlx5emu_config::Card::default().ports.iter().map(|port| port.mac.to_string()).collect()
+}
+
+/// A program at `path` that runs `command`.
+fn program(path: &Path, command: &str) -> PathBuf {
+    use std::os::unix::fs::PermissionsExt;
+    fs::write(path, format!("#!/bin/sh\nexec {command}\n")).unwrap();
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+    path.to_path_buf()
+}
+
+/// QEMU's own words at the head of a command line, for a shell.
+fn qemu(guest: &Guest) -> String {
+    let own = guest.qemu.iter().take_while(|word| *word != "-M");
+    own.map(|word| format!("'{word}'")).collect::<Vec<_>>().join(" ")
+}
+
+/// What `script` says while a card is served.
+fn served(home: &Path, script: &str) -> Output {
+    let mut command = mlx5emu(home);
+    command.args(["serve", "--", "sh", "-e", "-c", script]).env("MLX5EMU", env!("CARGO_BIN_EXE_mlx5emu"));
+    command.current_dir(home).stdin(Stdio::null()).output().unwrap()
+}
+
+#[test]
+#[ignore = "needs libvirt, QEMU and a kernel: scripts/test --all runs it"]
+fn libvirt_takes_the_elements() {
+    let dir = tempfile::tempdir().unwrap();
+    let home = dir.path();
+    let guest = Guest::new(home, INIT);
+    let emulator = program(&home.join("qemu"), &format!("{} \"$@\"", qemu(&guest)));
+    let console = home.join("console");
+    let head = format!(
+        "<domain type='qemu' xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'>
+<name>recipe</name><memory unit='MiB'>512</memory><vcpu>2</vcpu>
+<os><type arch='x86_64' machine='q35'>hvm</type><kernel>{}</kernel><initrd>{}</initrd>
+<cmdline>console=ttyS0 quiet panic=-1 tsc=reliable no_timer_check</cmdline></os>
+<features><acpi/></features><cpu mode='maximum'/><on_reboot>destroy</on_reboot>
+<seclabel type='static' model='dac' relabel='no'><label>+{uid}:+{gid}</label></seclabel>
+<devices><emulator>{}</emulator><controller type='usb' model='none'/><memballoon model='none'/>
+<serial type='file'><source path='{}'/></serial></devices>",
+        guest.image,
+        home.join("initrd").display(),
+        emulator.display(),
+        console.display(),
+        uid = rustix::process::getuid().as_raw(),
+        gid = rustix::process::getgid().as_raw(),
+    );
+    fs::write(home.join("head.xml"), head).unwrap();
+    let output = served(
+        home,
+        "\"$MLX5EMU\" qemu-args --mem 512M --format libvirt >card.xml
+{ cat head.xml card.xml; echo '</domain>'; } >domain.xml
+virt-qemu-run --root=\"$PWD/root\" domain.xml",
+    );
+    let said = fs::read_to_string(&console).unwrap_or_default();
+    let ports: Vec<&str> = said.lines().filter_map(|line| line.trim_end().strip_prefix("recipe: ")).collect();
+    assert_eq!(ports, addresses(), "{said}\n{}\n{}", stdout(&output), stderr(&output));
+}
+
+#[test]
+#[ignore = "needs virtme-ng, QEMU and a kernel built here: scripts/test --all runs it"]
+fn virtme_ng_boots_a_kernel_with_the_card() {
+    let dir = tempfile::tempdir().unwrap();
+    let home = dir.path();
+    let guest = Guest::new(home, INIT);
+    // As the README has it, with the QEMU that is there.
+    let wrapper = program(&home.join("wrapper"), &format!("{} \"$@\" $(\"$MLX5EMU\" qemu-args)", qemu(&guest)));
+    let tree = std::env::var("MLX5EMU_RECIPE_TREE").expect("MLX5EMU_RECIPE_TREE is a built kernel tree");
+    let inside = "modprobe mlx5_core; sleep 5; cat /sys/bus/pci/drivers/mlx5_core/0000:*/net/*/address";
+    let script = format!(
+        "cd '{tree}' && vng --run arch/x86/boot/bzImage --qemu '{}' --disable-microvm --disable-kvm -- '{inside}'",
+        wrapper.display()
+    );
+    let output = served(home, &script);
+    let said = stdout(&output);
+    let ports: Vec<&str> = said.lines().map(str::trim).filter(|line| line.len() == 17).collect();
+    assert!(output.status.success(), "{said}\n{}", stderr(&output));
+    assert_eq!(ports, addresses(), "{said}\n{}", stderr(&output));
+}
+
+#[test]
+#[ignore = "reads the README: scripts/test --all runs it"]
+fn the_readme_has_what_is_run_here() {
+    let readme = fs::read_to_string("README.md").unwrap();
+    for words in ["--format libvirt", "virt-qemu-run", "--disable-microvm", "exec qemu-system-x86_64 \"$@\" $(mlx5emu qemu-args)"] {
+        assert!(readme.contains(words), "{words}");
+    }
+    let _ = Command::new("true");
+}
