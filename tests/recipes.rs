@@ -7,7 +7,7 @@ mod common;
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Output, Stdio};
 
 use common::guest::Guest;
 use common::{mlx5emu, stderr, stdout};
@@ -65,22 +65,33 @@ fn libvirt_takes_the_elements() {
 <os><type arch='x86_64' machine='q35'>hvm</type><kernel>{}</kernel><initrd>{}</initrd>
 <cmdline>console=ttyS0 quiet panic=-1 tsc=reliable no_timer_check</cmdline></os>
 <features><acpi/></features><cpu mode='maximum'/><on_reboot>destroy</on_reboot>
-<seclabel type='static' model='dac' relabel='no'><label>+{uid}:+{gid}</label></seclabel>
 <devices><emulator>{}</emulator><controller type='usb' model='none'/><memballoon model='none'/>
 <serial type='file'><source path='{}'/></serial></devices>",
         guest.image,
         home.join("initrd").display(),
         emulator.display(),
         console.display(),
-        uid = rustix::process::getuid().as_raw(),
-        gid = rustix::process::getgid().as_raw(),
     );
     fs::write(home.join("head.xml"), head).unwrap();
+    // Whoever runs this runs QEMU, too.
+    let (user, group) = (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw());
+    fs::create_dir_all(home.join("root/etc")).unwrap();
+    let settings = format!(
+        "user = \"+{user}\"\ngroup = \"+{group}\"\nsecurity_driver = \"none\"\ncgroup_controllers = []\nnamespaces = []\nstdio_handler = \"file\"\n"
+    );
+    fs::write(home.join("root/etc/qemu.conf"), settings).unwrap();
     let output = served(
         home,
         "\"$MLX5EMU\" qemu-args --mem 512M --format libvirt >card.xml
 { cat head.xml card.xml; echo '</domain>'; } >domain.xml
-virt-qemu-run --root=\"$PWD/root\" domain.xml",
+# libvirt 9.0 stops the machine, says so in its log, and does not always end.
+virt-qemu-run --root=\"$PWD/root\" domain.xml &
+n=0
+until grep -q 'shutting down' root/log/qemu/recipe.log || ! kill -0 $! || [ $n = 600 ]; do
+    sleep 0.2
+    n=$((n + 1))
+done 2>/dev/null
+kill $! || true",
     );
     let said = fs::read_to_string(&console).unwrap_or_default();
     let ports: Vec<&str> = said.lines().filter_map(|line| line.trim_end().strip_prefix("recipe: ")).collect();
@@ -106,14 +117,4 @@ fn virtme_ng_boots_a_kernel_with_the_card() {
     let ports: Vec<&str> = said.lines().map(str::trim).filter(|line| line.len() == 17).collect();
     assert!(output.status.success(), "{said}\n{}", stderr(&output));
     assert_eq!(ports, addresses(), "{said}\n{}", stderr(&output));
-}
-
-#[test]
-#[ignore = "reads the README: scripts/test --all runs it"]
-fn the_readme_has_what_is_run_here() {
-    let readme = fs::read_to_string("README.md").unwrap();
-    for words in ["--format libvirt", "virt-qemu-run", "--disable-microvm", "exec qemu-system-x86_64 \"$@\" $(mlx5emu qemu-args)"] {
-        assert!(readme.contains(words), "{words}");
-    }
-    let _ = Command::new("true");
 }

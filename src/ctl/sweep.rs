@@ -22,11 +22,23 @@ const LOOK: Duration = Duration::from_millis(20);
 const SETTLE: Duration = Duration::from_secs(10);
 /// For how long nothing comes or goes when all has.
 const QUIET: Duration = Duration::from_millis(500);
+/// What is said of a command that hangs.
+const HANGS: &str = "it did not end within";
+/// What the kernel prints when a process has died in it, with all that it held.
+const DEATHS: [&str; 4] =
+    ["BUG: kernel NULL pointer", "BUG: unable to handle", "kernel BUG at", "general protection fault"];
 /// How names of commands that destroy something begin.
 const DESTROYERS: [&str; 7] = ["DESTROY_", "DEALLOC_", "DELETE_", "DETACH_", "DISABLE_", "TEARDOWN_", "2RST_"];
 /// What the kernel prints when something is broken, whoever prints it.
-const CRASHES: [&str; 6] =
-    ["] RIP: ", "] Call Trace:", "] ref_tracker: ", "unreferenced object 0x", "WARNING:", "BUG:"];
+const CRASHES: [&str; 7] = [
+    "general protection fault",
+    "] RIP: ",
+    "] Call Trace:",
+    "] ref_tracker: ",
+    "unreferenced object 0x",
+    "WARNING:",
+    "BUG:",
+];
 
 /// A firmware command that is made to fail: the `nth` of its kind.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,7 +65,8 @@ fn difference(before: &Value, now: &Value) -> String {
     for (function, now) in now.as_object().into_iter().flatten() {
         let before = &before[function];
         let kinds = |side: &Value| side[0].as_object().map(|kinds| kinds.keys().cloned().collect()).unwrap_or_default();
-        let all: BTreeSet<String> = [kinds(before), kinds(now)].into_iter().flat_map(|kinds: Vec<String>| kinds).collect();
+        let all: BTreeSet<String> =
+            [kinds(before), kinds(now)].into_iter().flat_map(|kinds: Vec<String>| kinds).collect();
         let count = |side: &Value| side.as_i64().unwrap_or(0);
         let mut tell = |what: &str, before: i64, now: i64| {
             if before != now {
@@ -102,16 +115,35 @@ pub(crate) fn run(client: &mut Client, args: &Sweep) -> Result<u8, Failure> {
     let mut broken = 0;
     for (n, target) in targets.iter().enumerate() {
         let shown = format!("{} of {}, number {}", clean(&target.opcode), target.function, target.nth);
+        if args.except.contains(&shown) {
+            writeln!(out, "ok {} - {shown} # SKIP --except", n + 1)?;
+            continue;
+        }
         match sweep.round(target, &mut baseline)? {
             Ok(how) => writeln!(out, "ok {} - {shown}: {how}", n + 1)?,
-            Err(why) => {
+            Err(Broken { why, over }) => {
                 broken += 1;
                 writeln!(out, "not ok {} - {shown}: {}", n + 1, clean(&why))?;
+                if over {
+                    writeln!(
+                        out,
+                        "Bail out! The kernel is not to be trusted after that: go on elsewhere with --first {}",
+                        skip + n + 2
+                    )?;
+                    break;
+                }
             }
         }
         out.flush()?;
     }
     Ok(u8::from(broken > 0))
+}
+
+/// What a round broke.
+struct Broken {
+    why: String,
+    /// Whether nothing more can be found out in this kernel.
+    over: bool,
 }
 
 struct Rounds<'a> {
@@ -120,10 +152,26 @@ struct Rounds<'a> {
 }
 
 impl Rounds<'_> {
-    /// One round: how the command took the fault, or what it broke. What firmware refuses to destroy stays, and what that
-    /// uses: it counts as held from then on.
-    fn round(&mut self, target: &Target, baseline: &mut Value) -> Result<Result<String, String>, Failure> {
-        let before = crashes().map_err(Failure::failed)?;
+    /// One round: how the command took the fault, or what it broke.
+    fn round(&mut self, target: &Target, baseline: &mut Value) -> Result<Result<String, Broken>, Failure> {
+        let before = crashes().map_err(Failure::failed)?.len();
+        let ended = self.attempt(target, baseline)?;
+        let after = crashes().map_err(Failure::failed)?;
+        let new = after.get(before..).unwrap_or(&after);
+        Ok(match (new.first(), ended) {
+            (None, Ok(how)) => Ok(how),
+            (None, Err(why)) => Err(Broken { over: why.contains(HANGS), why }),
+            (Some(line), Ok(told) | Err(told)) => {
+                let over =
+                    told.contains(HANGS) || new.iter().any(|line| DEATHS.iter().any(|death| line.contains(death)));
+                Err(Broken { why: format!("{told}; the kernel says: {line}"), over })
+            }
+        })
+    }
+
+    /// The command with the fault, and then without: how it took it, or what went wrong. What firmware refuses to destroy
+    /// stays, and what that uses: it counts as held from then on.
+    fn attempt(&mut self, target: &Target, baseline: &mut Value) -> Result<Result<String, String>, Failure> {
         let since = self.next_command()?;
         self.call(Request::FaultAdd { rules: vec![target.rule(&self.args.status)] })?;
         let faulted = self.command();
@@ -158,10 +206,6 @@ impl Rounds<'_> {
                 return Ok(Err(format!("{how}; afterwards it holds {}", difference(baseline, &self.held()?))));
             }
             sleep(LOOK);
-        }
-        let after = crashes().map_err(Failure::failed)?;
-        if after.len() > before.len() {
-            return Ok(Err(format!("{how}; the kernel says: {}", after[before.len()])));
         }
         Ok(Ok(how))
     }
@@ -307,7 +351,7 @@ fn drain(from: std::process::ChildStderr) -> std::thread::JoinHandle<Vec<u8>> {
 /// A command that waits in the kernel cannot be ended: it is not waited for.
 fn given_up(mut child: Child, limit: Duration) -> String {
     let _ = child.kill();
-    format!("it did not end within {} s", limit.as_secs())
+    format!("{HANGS} {} s", limit.as_secs())
 }
 
 /// Lines of the kernel's log that say that something is broken.

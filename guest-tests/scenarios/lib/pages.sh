@@ -132,6 +132,11 @@ left_nothing() {
 	same "nobody wrote to a page that the firmware had" 0 "$(jq .canaries.broken /run/pages)"
 }
 
+# pages_leak: what debug kernels, too, say of pages that the driver never got back.
+pages_leak() {
+	tolerate 'DMA-API: pci [0-9a-f:.]+: device driver has pending DMA allocations while released from device'
+}
+
 # restart: after a driver that could not have its pages back: the card begins anew, and all is well again.
 restart() {
 	! driver_loaded || unload

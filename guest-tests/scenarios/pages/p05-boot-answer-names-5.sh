@@ -28,7 +28,6 @@ same "the card has returned all pages" 0 "$(card pf0/pages/forgotten)"
 todo "Linux 7.2 leaks the pages under the other key" \
 	same "the driver has found each of them" "" "$(dmesg | grep -o 'FW pages counter is .*')"
 restart
-# Debug kernels say it, too.
-tolerate 'DMA-API: pci [0-9a-f:.]+: device driver has pending DMA allocations while released from device \[count=64\]'
+pages_leak
 check_dmesg
 finish

@@ -26,5 +26,6 @@ same "the card has returned all pages" 0 "$(card pf0/pages/forgotten)"
 todo "Linux 7.2 leaks the pages under the other key" \
 	same "the driver has found each of them" "" "$(dmesg | grep -o 'FW pages counter is .*')"
 restart
+pages_leak
 check_dmesg
 finish
