@@ -134,7 +134,9 @@ left_nothing() {
 
 # pages_leak: what debug kernels, too, say of pages that the driver never got back.
 pages_leak() {
-	tolerate 'DMA-API: pci [0-9a-f:.]+: device driver has pending DMA allocations while released from device'
+	# After the trace comes another one, of who mapped the page.
+	tolerate 'DMA-API: pci [0-9a-f:.]+: device driver has pending DMA allocations while released from device' \
+		'^\[ *[0-9.]+\]  [a-z0-9_]+\+0x[0-9a-f]+/0x[0-9a-f]+ \[mlx5_core\]'
 }
 
 # restart: after a driver that could not have its pages back: the card begins anew, and all is well again.

@@ -243,7 +243,8 @@ fn start(base: &Base, source: &Path, seeds: &[PathBuf], progress: &mut dyn Progr
     };
     if let Some(seed) = seeds.iter().find(fits) {
         progress.step(&format!("starting from the kernel {}", seed.file_name().unwrap_or_default().to_string_lossy()));
-        return copy_seed(&seed.join("source"), source);
+        copy_seed(&seed.join("source"), source)?;
+        return rename_tools(&source.join(OUTPUT).join("tools"), &seed.join("source"), source);
     }
     if let Base::Package(package) = base {
         progress.step(&format!("laying out {}", package.spec));
@@ -260,6 +261,35 @@ fn copy_seed(from: &Path, to: &Path) -> Result<(), SetupError> {
         let name = entry.file_name();
         let shared = name != OUTPUT && name != ".git";
         copy(&entry.path(), &to.join(&name), if shared { "-al" } else { "-a" })?;
+    }
+    Ok(())
+}
+
+/// The kernel's own tools are built by absolute paths, which make finds changed in a copy: then it makes objtool again, and for
+/// that every object. So the commands that it remembers are brought to the new folder, and their times left alone.
+fn rename_tools(tools: &Path, from: &Path, to: &Path) -> Result<(), SetupError> {
+    let (from_text, to_text) = (from.to_string_lossy(), to.to_string_lossy());
+    let mut folders = vec![tools.to_owned()];
+    while let Some(folder) = folders.pop() {
+        let entries = match fs::read_dir(&folder) {
+            Err(error) if error.kind() == ErrorKind::NotFound => continue,
+            entries => entries.at("reading", &folder)?,
+        };
+        for entry in entries {
+            let path = entry.at("reading", &folder)?.path();
+            let meta = fs::symlink_metadata(&path).at("reading", &path)?;
+            if meta.is_dir() {
+                folders.push(path);
+            } else if meta.is_file() && path.extension().is_some_and(|end| end == "cmd") {
+                let text = fs::read_to_string(&path).at("reading", &path)?;
+                if text.contains(&*from_text) {
+                    fs::write(&path, text.replace(&*from_text, &to_text)).at("writing", &path)?;
+                    let file = fs::File::options().write(true).open(&path).at("opening", &path)?;
+                    let time = meta.modified().at("reading the time of", &path)?;
+                    file.set_modified(time).at("setting the time of", &path)?;
+                }
+            }
+        }
     }
     Ok(())
 }
@@ -302,4 +332,30 @@ fn base_commit(base: &Base, source: &Path, progress: &mut dyn Progress) -> Resul
         }
     }
     Ok(commit)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_tools_commands_of_a_copy_name_its_own_folder_and_keep_their_times() {
+        let dir = tempfile::tempdir().unwrap();
+        let (from, to) = (dir.path().join("debug/source"), dir.path().join("fix/source"));
+        let tools = to.join("build/tools/objtool");
+        fs::create_dir_all(&tools).unwrap();
+        let (command, other) = (tools.join(".check.o.cmd"), tools.join("check.o"));
+        let text = format!("cmd_{0}/build/tools/objtool/check.o := gcc -c -o {0}/build/check.o\n", from.display());
+        for path in [&command, &other] {
+            fs::write(path, &text).unwrap();
+        }
+        let long_ago = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000_000);
+        fs::File::options().write(true).open(&command).unwrap().set_modified(long_ago).unwrap();
+        rename_tools(&to.join("build/tools"), &from, &to).unwrap();
+        let renamed = text.replace(from.to_str().unwrap(), to.to_str().unwrap());
+        assert_eq!(fs::read_to_string(&command).unwrap(), renamed);
+        assert_eq!(fs::metadata(&command).unwrap().modified().unwrap(), long_ago);
+        assert_eq!(fs::read_to_string(&other).unwrap(), text);
+        rename_tools(&to.join("nothing"), &from, &to).unwrap();
+    }
 }
