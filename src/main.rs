@@ -7,6 +7,7 @@ mod ctl;
 mod failure;
 mod generate;
 mod kernel;
+mod large_pages;
 mod locate;
 mod qemu_args;
 mod serve;

@@ -15,10 +15,13 @@ use signal_hook::iterator::Signals;
 
 use crate::cli::Serve;
 use crate::failure::Failure;
-use crate::locate;
+use crate::{large_pages, locate};
 
 /// Serves a card.
 pub(crate) fn run(args: &Serve, verbose: u8) -> Result<u8, Failure> {
+    if args.command.is_empty() {
+        large_pages::ask();
+    }
     let card = locate::card(args.card.card.as_deref())?;
     let dir = args.dir.clone().unwrap_or_else(|| dir::default_dir(&card.name));
     let dir = locate::absolute(&dir)?;

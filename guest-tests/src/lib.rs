@@ -34,7 +34,7 @@ pub use session::{Chosen, Said, Session, Wanted};
 pub use card_process::{CardError, CardProcess, Options, end_with_parent, signal};
 
 /// This very program, also when its file has been replaced since it was started.
-fn own_program() -> PathBuf {
+pub fn own_program() -> PathBuf {
     std::env::current_exe().ok().filter(|path| path.exists()).unwrap_or_else(|| PathBuf::from("/proc/self/exe"))
 }
 

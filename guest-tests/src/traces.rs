@@ -313,15 +313,18 @@ mod tests {
 
     #[test]
     fn a_log_is_annotated_with_what_a_real_object_says() {
-        // This very program stands for a kernel: a function of it that is there under any linker.
-        let program = std::env::current_exe().unwrap();
-        let objects = BTreeMap::from([(VMLINUX.to_string(), program)]);
-        let traces = Traces { objects, sources: Vec::new() };
-        let log = tempfile::NamedTempFile::new().unwrap();
-        let text = "[ 1.0]  no_such_function+0x1/0x2\n[ 1.0]  main+0x5/0x20\n";
-        fs::write(log.path(), text).unwrap();
-        traces.annotate(log.path());
-        let now = fs::read_to_string(log.path()).unwrap();
-        assert!(now.starts_with("[ 1.0]  no_such_function+0x1/0x2\n[ 1.0]  main+0x5/0x20"), "{now}");
+        let dir = tempfile::tempdir().unwrap();
+        let (source, object) = (dir.path().join("door.c"), dir.path().join("door"));
+        fs::write(&source, "int opens(int n)\n{\n\treturn n * 3;\n}\n\nint main(void)\n{\n\treturn opens(1);\n}\n")
+            .unwrap();
+        let compiled = Command::new("cc").args(["-g", "-O0", "-o"]).args([&object, &source]).status().unwrap();
+        assert!(compiled.success());
+        let objects = BTreeMap::from([(VMLINUX.to_string(), object)]);
+        let traces = Traces { objects, sources: vec![dir.path().to_owned()] };
+        let log = dir.path().join("log");
+        fs::write(&log, "[ 1.0]  no_such_function+0x1/0x2\n[ 1.0] RIP: 0010:opens+0x0/0x20\n").unwrap();
+        traces.annotate(&log);
+        let now = fs::read_to_string(&log).unwrap();
+        assert_eq!(now, "[ 1.0]  no_such_function+0x1/0x2\n[ 1.0] RIP: 0010:opens+0x0/0x20 (door.c:2)\n");
     }
 }

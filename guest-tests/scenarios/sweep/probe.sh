@@ -14,6 +14,10 @@ echo "$1" >$driver/unbind
 known 'QUERY_HCA_CAP.*number [34]:.*pagealloc.c' 'the boot pages are reclaimed by the id that the driver does not know yet'
 known 'QUERY_HCA_CAP.*pagealloc.c' 'after INIT_HCA the error path reclaims pages without TEARDOWN_HCA'
 tolerate 'FW pages counter is [0-9]+ after reclaiming all pages'
+# sweep/arfs has these, in a machine of their own.
+for number in 2 4 6 8; do
+	except "CREATE_FLOW_GROUP of pf0, number $number"
+done
 sweep "a probe" "echo $1 >$driver/unbind" sh -c "echo $1 >$driver/bind"
 check_dmesg
 finish
