@@ -26,7 +26,7 @@ except() {
 "
 }
 
-# sweep WHAT UNDO COMMAND…: every round of emu sweep is a point. There must be some: a command without firmware commands shows
+# sweep WHAT UNDO COMMAND…: (within $limit seconds, 60 if it is not set) every round of emu sweep is a point. There must be some: a command without firmware commands shows
 # nothing. In the end the driver is loaded anew, for firmware may have refused to destroy something.
 sweep() {
 	what=$1 undo=$2
@@ -37,7 +37,7 @@ sweep() {
 	done <<-EOF
 	$excepted
 	EOF
-	emu sweep --undo "$undo" --limit 60 "$@" >/run/sweep 2>&1
+	emu sweep --undo "$undo" --limit "${limit:-60}" "$@" >/run/sweep 2>&1
 	rounds=0
 	while read -r line; do
 		case $line in

@@ -12,6 +12,9 @@ check "the driver loads" load
 set -- $(functions)
 vfs=/sys/bus/pci/devices/$1/sriov_numvfs
 [ -w "$vfs" ] || skip_all "the kernel has no SR-IOV"
+# A VF that could not be enabled never says that its firmware is ready: its driver waits for that, for two minutes that no card can
+# shorten.
+limit=240
 sweep "'sriov_numvfs'" "echo 0 >$vfs" sh -c "echo 1 >$vfs"
 check "a VF comes" sh -c "echo 1 >$vfs"
 check "it has a network device" until_true 60 netdev "$(readlink -f "/sys/bus/pci/devices/$1/virtfn0" | sed 's/.*\///')"
