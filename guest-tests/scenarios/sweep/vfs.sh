@@ -12,6 +12,13 @@ check "the driver loads" load
 set -- $(functions)
 vfs=/sys/bus/pci/devices/$1/sriov_numvfs
 [ -w "$vfs" ] || skip_all "the kernel has no SR-IOV"
+# sweep/arfs has these, in a machine of their own.
+for number in 2 4 6 8; do
+	except "CREATE_FLOW_GROUP of pf0vf0, number $number"
+done
+# The VF's probe is as the PF's.
+known 'QUERY_HCA_CAP of pf0vf0.*pagealloc.c' 'after INIT_HCA the error path reclaims pages without TEARDOWN_HCA'
+tolerate 'FW pages counter is [0-9]+ after reclaiming all pages'
 # A VF that could not be enabled never says that its firmware is ready: its driver waits for that, for two minutes that no card can
 # shorten.
 limit=240
