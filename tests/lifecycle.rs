@@ -186,12 +186,23 @@ fn an_error_of_the_cards_own_reaches_the_driver() {
 #[test]
 #[ignore = "needs QEMU and a kernel: scripts/test runs it"]
 fn a_card_that_dies_leaves_its_machine_alive() {
-    let Card { home, serve, .. } = Card::new();
+    let Card { home, mut serve, .. } = Card::new();
     let dir = serve.dir.clone();
-    let mut machine = Boot::new(home.path(), "debian:7.2").start(&dir);
-    machine.ok(WORKS);
-    machine.ok(FLOOD);
-    serve.end("-9");
+    let mut attempt = 1;
+    let mut machine = loop {
+        let mut machine = Boot::new(home.path(), "debian:7.2").start(&dir);
+        machine.ok(WORKS);
+        machine.ok(FLOOD);
+        serve.end("-9");
+        // QEMU 11.1 sometimes stumbles over the connection that is gone: two of its threads set the same error.
+        if !machine.aborted("error_setv: Assertion", std::time::Duration::from_secs(5)) {
+            break machine;
+        }
+        assert!(attempt < 4, "QEMU has aborted {attempt} times");
+        eprintln!("QEMU has aborted in its own error_setv, attempt {attempt}");
+        attempt += 1;
+        serve = Serve::start(home.path(), &[]);
+    };
     // Reads are all-ones now; the driver takes that for a card that fell off the bus.
     for f in 0..2 {
         let noticed = format!("mlx5_core 0000:01:00.{f}: .*Fatal error 1 detected");

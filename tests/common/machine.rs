@@ -7,7 +7,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -153,6 +153,20 @@ impl Machine {
 
     fn line(&mut self, what: &str) -> String {
         self.lines.recv_timeout(limit()).unwrap_or_else(|_| panic!("still waiting: {what}\n{}", self.console()))
+    }
+
+    /// Whether QEMU ends within `limit` and says `why`.
+    pub fn aborted(&mut self, why: &str, limit: Duration) -> bool {
+        let until = Instant::now() + limit;
+        while Instant::now() < until {
+            if self.qemu.try_wait().unwrap().is_some() {
+                let said = String::from_utf8_lossy(&std::fs::read(&self.errors).unwrap()).to_string();
+                assert!(said.contains(why), "{}", self.console());
+                return true;
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        false
     }
 
     /// What the kernel wrote to its console last, and QEMU to its standard error.
