@@ -52,6 +52,7 @@ if iperf3 --help 2>&1 | grep -q -- --gsro; then
 	packets=$(counter tx_tso_packets)
 	inner=$(peer_counter rx_packets_phy)
 	errors=$(udp InCsumErrors)
+	short=$(($(udp RcvbufErrors) + $(peer_counter rx_out_of_buffer)))
 	iperf3 -c 192.0.2.2 -u --gsro -l 1000 -b 40M -t 1 -J >/run/uso
 	packets=$(($(counter tx_tso_packets) - packets))
 	sent=$(jq '.end.sum_sent.packets // .end.sum.packets' /run/uso)
@@ -60,8 +61,9 @@ if iperf3 --help 2>&1 | grep -q -- --gsro; then
 	check "large sends of UDP were segmented by the card" test "$packets" -gt 0
 	check "a large send is many datagrams" test "${sent:-0}" -gt "$packets"
 	inner=$(($(peer_counter rx_packets_phy) - inner))
-	# A receiver that is short of buffers drops: nothing holds the sender back.
-	check "hardly a datagram is lost ($lost)" test $((lost * 20)) -le "${sent:-0}"
+	# A receiver that is short of buffers drops: nothing holds the sender back. On a busy machine that is often.
+	short=$(($(udp RcvbufErrors) + $(peer_counter rx_out_of_buffer) - short))
+	check "hardly a datagram is lost ($lost, $short of them by a receiver without room)" test $(((lost - short) * 20)) -le "${sent:-0}"
 	check "every datagram was a packet of its own ($inner)" test "$inner" -ge "${sent:-1}"
 	same "no datagram had a bad checksum" "$errors" "$(udp InCsumErrors)"
 else
