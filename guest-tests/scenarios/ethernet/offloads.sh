@@ -52,7 +52,8 @@ if iperf3 --help 2>&1 | grep -q -- --gsro; then
 	packets=$(counter tx_tso_packets)
 	inner=$(peer_counter rx_packets_phy)
 	errors=$(udp InCsumErrors)
-	short=$(($(udp RcvbufErrors) + $(peer_counter rx_out_of_buffer)))
+	taken() { echo $(($(peer_counter rx_packets) + $(peer_counter rx_out_of_buffer))); }
+	taken=$(taken)
 	iperf3 -c 192.0.2.2 -u --gsro -l 1000 -b 40M -t 1 -J >/run/uso
 	packets=$(($(counter tx_tso_packets) - packets))
 	sent=$(jq '.end.sum_sent.packets // .end.sum.packets' /run/uso)
@@ -61,9 +62,10 @@ if iperf3 --help 2>&1 | grep -q -- --gsro; then
 	check "large sends of UDP were segmented by the card" test "$packets" -gt 0
 	check "a large send is many datagrams" test "${sent:-0}" -gt "$packets"
 	inner=$(($(peer_counter rx_packets_phy) - inner))
-	# A receiver that is short of buffers drops: nothing holds the sender back. On a busy machine that is often.
-	short=$(($(udp RcvbufErrors) + $(peer_counter rx_out_of_buffer) - short))
-	check "hardly a datagram is lost ($lost, $short of them by a receiver without room)" test $(((lost - short) * 20)) -le "${sent:-0}"
+	# What iperf3 has not read when its client is through it calls lost, and nothing holds the sender back: on a busy machine that
+	# is often.
+	taken=$(($(taken) - taken))
+	check "every datagram came to the driver, or it had no buffer for it ($taken)" test "$taken" -ge "${sent:-1}"
 	check "every datagram was a packet of its own ($inner)" test "$inner" -ge "${sent:-1}"
 	same "no datagram had a bad checksum" "$errors" "$(udp InCsumErrors)"
 else
