@@ -283,7 +283,7 @@ impl<M: DmaSpace + 'static> Card<M> {
     fn end_burst(&self, now: u64) {
         for function in &self.functions {
             function.close_sessions(now);
-            function.run_cq_timers(now + TIMER_GRAIN);
+            function.run_cq_timers(now, TIMER_GRAIN);
         }
     }
 
@@ -353,7 +353,7 @@ impl<M: DmaSpace + 'static> Card<M> {
             function.run_stalls(now);
             function.run_merge_timers(now);
             function.close_sessions(now);
-            function.run_cq_timers(now);
+            function.run_cq_timers(now, 0);
         }
     }
 

@@ -271,6 +271,8 @@ impl Default for Limits {
 }
 
 impl Default for PciAnchor {
+    /// Device 16: what a machine places by itself takes the lowest numbers that are free, and those of q35's own devices are 31
+    /// and 0. ECAM as QEMU's q35 has it with SeaBIOS.
     fn default() -> Self {
         PciAnchor { addr: 16, chassis: 1, ecam: 0xb000_0000 }
     }

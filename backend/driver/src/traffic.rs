@@ -161,6 +161,17 @@ impl<H: Host> Driver<H> {
         }
     }
 
+    /// The next [`Driver::recv`] looks at all receive queues, without an event, and arms those in which nothing is left: as the kernel
+    /// does when it polls of itself.
+    ///
+    /// # Errors
+    /// Nothing is open.
+    pub fn look(&mut self) -> Result<()> {
+        let Some(net) = self.net.as_deref_mut() else { return Err(closed()) };
+        net.channels.iter_mut().for_each(|channel| channel.rq.cq.pending = true);
+        Ok(())
+    }
+
     /// Gives the device receive WQEs: up to `count` in `channel`.
     ///
     /// # Errors

@@ -253,3 +253,31 @@ fn a_short_period_of_moderation_ends_with_the_burst() {
     goodbye(a);
     goodbye(b);
 }
+
+/// A driver that polls of itself takes what a period of moderation was started for, and arms: the next completion has its event
+/// all the same, though a burst ends meanwhile.
+#[test]
+fn no_event_is_lost_when_the_driver_looks_before_the_period_is_over() {
+    let mut config = NetConfig::default();
+    // A little longer than what a burst's end anticipates.
+    (config.rq_cq.period, config.rq_cq.max_count) = (12, 100);
+    for others in 0..60 {
+        let (world, mut a, mut b) = opened(8, &config);
+        let frame = plain(mac(&b), mac(&a), 100, 1);
+        a.send(&frame).unwrap();
+        assert!(world.borrow_mut().settle());
+        b.look().unwrap();
+        assert_eq!(b.recv().unwrap().unwrap().frame, frame);
+        assert!(b.recv().unwrap().is_none());
+        // Each of these is a burst, and a quarter of a microsecond.
+        for n in 0..others {
+            b.send(&plain(mac(&a), mac(&b), 100, n)).unwrap();
+            assert!(world.borrow_mut().settle());
+        }
+        let frame = plain(mac(&b), mac(&a), 100, 2);
+        a.send(&frame).unwrap();
+        assert_eq!(b.recv_wait().unwrap_or_else(|e| panic!("after {others} others: {e}")).frame, frame);
+        goodbye(a);
+        goodbye(b);
+    }
+}

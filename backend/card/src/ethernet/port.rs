@@ -120,6 +120,11 @@ pub struct Port {
 }
 
 impl Port {
+    /// Whether there is a cable in its cage, to another port or to a socket.
+    pub(super) fn has_cable(&self) -> bool {
+        (self.peer.is_some() || self.uplink.is_some()) && self.module != Module::Unplugged
+    }
+
     pub(crate) fn new(setup: &PortSetup) -> Self {
         let modes = modes_up_to(setup.speed_mbps);
         Self {

@@ -22,8 +22,11 @@ use crate::function::Function;
 use crate::memory::mkey::Access;
 
 /// log2 of the longest headers that an entry takes: `shampo_log_max_headers_entry_size`. What
-/// `log_headers_entry_size` counts from (`MLX5E_SHAMPO_WQ_BASE_HEAD_ENTRY_SIZE_SHIFT`), and its two bits.
-pub const LOG_ENTRY_SIZE: std::ops::RangeInclusive<u32> = 6..=9;
+/// `log_headers_entry_size` counts from (`MLX5E_SHAMPO_WQ_BASE_HEAD_ENTRY_SIZE_SHIFT`), and as far as a completion can tell
+/// how long they are.
+pub const LOG_ENTRY_SIZE: std::ops::RangeInclusive<u32> = 6..=8;
+/// The longest headers that a completion can tell: `header_size` has eight bits (`struct mlx5_cqe64`, `shampo`).
+const MAX_HEADERS: usize = 255;
 /// log2 of the bytes of a reservation; what `log_reservation_size` counts from, and its three bits.
 pub const LOG_RESERVATION: std::ops::RangeInclusive<u32> = 12..=18;
 /// `shampo_match_criteria_type` that are offered: none, extended.
@@ -126,7 +129,7 @@ impl Shampo {
 fn headers_len(shampo: &Shampo, h: &Headers, stripped: bool) -> usize {
     let known = matches!(h.transport, Transport::Tcp(_) | Transport::Udp(_)) && !h.fragment;
     let len = h.payload_offset - if stripped { ethernet::VLAN_LEN } else { 0 };
-    if known && len <= 1 << shampo.log_entry { len } else { 0 }
+    if known && len <= (1 << shampo.log_entry).min(MAX_HEADERS) { len } else { 0 }
 }
 
 /// The headers without lengths, sequence number, IP id, checksums, PSH and FIN, if the packet is a segment that others can

@@ -173,6 +173,7 @@ impl<M: DmaSpace + 'static> Card<M> {
             moving.fault = QueueFault::default();
             // The driver's doorbell record still has the counter of the life before: nothing is posted until it rings.
             function.front.sends.unmark(sqn);
+            function.state.ethernet.stalls.forget(sqn);
             function.state.ethernet.turn.get_mut().retain(|n| *n != sqn);
         } else {
             // Into ERR: what is posted is flushed.
@@ -188,6 +189,7 @@ impl<M: DmaSpace + 'static> Card<M> {
             return no_such("SQ", sqn);
         }
         let Queue::Send(sq) = state.ethernet.queues.remove(sqn)? else { return no_such("SQ", sqn) };
+        state.ethernet.stalls.forget(sqn);
         state.queues.cqs.release(sq.cqn);
         state.queues.uars.release(sq.uar);
         state.memory.pds.release(sq.pd);

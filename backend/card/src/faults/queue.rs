@@ -118,6 +118,15 @@ impl Stalls {
         self.list.lock().iter().map(|(until, _)| *until).min()
     }
 
+    /// A queue is gone, or begins anew.
+    pub(crate) fn forget(&self, number: u32) {
+        if self.any.load(Acquire) {
+            let mut list = self.list.lock();
+            list.retain(|(_, queue)| *queue != number);
+            self.any.store(!list.is_empty(), Release);
+        }
+    }
+
     /// Those that go on at `now`.
     fn take(&self, now: u64) -> Vec<u32> {
         let mut list = self.list.lock();

@@ -310,16 +310,21 @@ impl<M: DmaSpace + 'static> Function<M> {
         }
     }
 
-    /// Sends the events whose moderation period is over.
-    pub(crate) fn run_cq_timers(&self, now: u64) {
+    /// Sends the events whose moderation period is over, or will be within `ahead`. Where there is nothing to tell yet the period
+    /// is over all the same: the next completion is told at once.
+    pub(crate) fn run_cq_timers(&self, now: u64, ahead: u64) {
         loop {
-            let first = self.state.cq_timers.lock().first().copied();
-            match first {
-                Some((at, cqn)) if at <= now => {
-                    self.state.cq_timers.lock().remove(&(at, cqn));
-                    self.cq_doorbell(cqn, now);
+            let due = self.state.cq_timers.lock().first().copied().filter(|(at, _)| *at <= now + ahead);
+            let Some((at, cqn)) = due else { return };
+            self.state.cq_timers.lock().remove(&(at, cqn));
+            if let Some(cq) = self.state.queues.cqs.find(cqn) {
+                let mut state = cq.state.lock();
+                if state.timer == at {
+                    // 0 is no period.
+                    state.timer = at.min(now).max(1);
                 }
-                _ => return,
+                self.absorb_cq(cqn, cq, &mut state);
+                self.notify(cqn, cq, &mut state, now, false);
             }
         }
     }

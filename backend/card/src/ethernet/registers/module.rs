@@ -5,7 +5,7 @@ use mlx5emu_prm::layouts::mcia_reg;
 
 use crate::card::Card;
 use crate::error::Done;
-use crate::notices::Module;
+use crate::ethernet::port::Port;
 
 /// `status` of MCIA (`MLX5_MCIA_STATUS_*`): fine; nothing is plugged in; nobody answers on the bus.
 const GOOD: u64 = 0;
@@ -65,7 +65,7 @@ impl<M: DmaSpace + 'static> Card<M> {
     /// Reads the cable's memory. There is one page: the memory is flat.
     pub(super) fn mcia(&self, port: usize, input: &[u8], output: &mut [u8]) -> Done {
         let (at, size) = (mcia_reg::device_address.get(input) as usize, mcia_reg::size.get(input) as usize);
-        let plugged = self.ports.get(port).is_some_and(|p| p.peer.is_some() && p.module != Module::Unplugged);
+        let plugged = self.ports.get(port).is_some_and(Port::has_cable);
         let there = mcia_reg::module.get(input) == 0
             && mcia_reg::i2c_device_address.get(input) == I2C_ADDRESS
             && mcia_reg::page_number.get(input) == 0

@@ -101,7 +101,7 @@ impl<M: DmaSpace + 'static> Card<M> {
         ptys_reg::eth_proto_oper.set(output, u64::from(oper));
         let peer = p.peer.and_then(|n| self.ports.get(n)).map_or(0, |p| p.admin_modes);
         ptys_reg::eth_proto_lp_advertise.set(output, u64::from(peer));
-        let plugged = self.ports[port].peer.is_some();
+        let plugged = self.ports[port].has_cable();
         ptys_reg::connector_type.set(output, if plugged { CONNECTOR_DA } else { CONNECTOR_NONE });
         Ok(())
     }
@@ -184,10 +184,10 @@ impl<M: DmaSpace + 'static> Card<M> {
         if page != PDDR_TROUBLESHOOTING {
             return bad_param(Syndrome::BadField, format!("page_select {page}"));
         }
-        let opcode = match (p.link, p.peer) {
+        let opcode = match (p.link, p.has_cable()) {
             (true, _) => MONITOR_NO_ISSUE,
-            (false, None) => MONITOR_NO_CABLE,
-            (false, Some(_)) => MONITOR_NO_PARTNER,
+            (false, false) => MONITOR_NO_CABLE,
+            (false, true) => MONITOR_NO_PARTNER,
         };
         let data = pddr_reg::page_data.of_mut(output);
         data.fill(0);

@@ -1,8 +1,9 @@
 //! Page events on demand (`ctl inject pages`).
 
 use mlx5emu_pci_model::DmaSpace;
+use mlx5emu_prm::capability::{CapMode, CapType};
 use mlx5emu_prm::event::Event;
-use mlx5emu_prm::layouts::mlx5_eqe_page_req;
+use mlx5emu_prm::layouts::{cmd_hca_cap, mlx5_eqe_page_req};
 
 use super::Owner;
 use crate::card::{Card, FunctionIndex};
@@ -58,6 +59,12 @@ impl<M: DmaSpace + 'static> Card<M> {
         let Some(function) = self.functions.get_mut(giver) else { return Err("there is no such function".into()) };
         if !function.has_listener(Event::PAGE_REQUEST) {
             return Err(format!("the driver of {} does not listen to page requests", function.name));
+        }
+        let switched_on = function.state.caps.area(CapType::GENERAL, CapMode::CUR);
+        if change == PageChange::ReleaseAll
+            && switched_on.is_none_or(|caps| cmd_hca_cap::release_all_pages.get(caps) == 0)
+        {
+            return Err(format!("the driver of {} has not switched release_all_pages on", function.name));
         }
         let pages = &mut function.state.pages;
         let known = pages.iter().filter(|(owner, _)| matches!(owner, Owner::Unknown(_))).count();
