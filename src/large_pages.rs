@@ -15,7 +15,11 @@ const LARGE: &str = "glibc.malloc.hugetlb";
 /// its time goes into finding out where small ones are. glibc reads its tunables only when a process starts. A value
 /// that is there already stays; without glibc nothing happens.
 pub(crate) fn ask() {
-    let given = env::var(TUNABLES).unwrap_or_default();
+    let given = match env::var(TUNABLES) {
+        Ok(text) => text,
+        Err(env::VarError::NotPresent) => String::new(),
+        Err(env::VarError::NotUnicode(_)) => return,
+    };
     if !cfg!(target_env = "gnu") || given.contains(LARGE) {
         return;
     }

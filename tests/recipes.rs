@@ -9,26 +9,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
 
-use common::guest::Guest;
+use common::guest::{Guest, LOADS, default_ports, ports};
 use common::{mlx5emu, stderr, stdout};
-
-/// The whole guest: loads the driver and says what it bound to.
-const INIT: &str = "#!/bin/sh
-export PATH=/usr/sbin:/usr/bin:/sbin:/bin
-mount -t proc proc /proc; mount -t sysfs sysfs /sys; mount -t devtmpfs devtmpfs /dev
-modprobe mlx5_core
-for device in /sys/bus/pci/drivers/mlx5_core/0000:*; do
-    n=0
-    until [ -d $device/net ] || [ $n = 300 ]; do sleep 0.1; n=$((n + 1)); done
-    echo \"recipe: $(cat $device/net/*/address)\" >/dev/ttyS0
-done
-poweroff -f
-";
-
-/// The addresses of the default card's ports.
-fn addresses() -> Vec<String> {
-    mlx5emu_config::Card::default().ports.iter().map(|port| port.mac.to_string()).collect()
-}
 
 /// A program at `path` that runs `command`.
 fn program(path: &Path, command: &str) -> PathBuf {
@@ -56,7 +38,7 @@ fn served(home: &Path, script: &str) -> Output {
 fn libvirt_takes_the_elements() {
     let dir = tempfile::tempdir().unwrap();
     let home = dir.path();
-    let guest = Guest::new(home, INIT);
+    let guest = Guest::new(home, LOADS);
     let emulator = program(&home.join("qemu"), &format!("{} \"$@\"", qemu(&guest)));
     let console = home.join("console");
     let head = format!(
@@ -94,8 +76,7 @@ done 2>/dev/null
 kill $! || true",
     );
     let said = fs::read_to_string(&console).unwrap_or_default();
-    let ports: Vec<&str> = said.lines().filter_map(|line| line.trim_end().strip_prefix("recipe: ")).collect();
-    assert_eq!(ports, addresses(), "{said}\n{}\n{}", stdout(&output), stderr(&output));
+    assert_eq!(ports(&said), default_ports(), "{said}\n{}\n{}", stdout(&output), stderr(&output));
 }
 
 #[test]
@@ -103,11 +84,11 @@ kill $! || true",
 fn virtme_ng_boots_a_kernel_with_the_card() {
     let dir = tempfile::tempdir().unwrap();
     let home = dir.path();
-    let guest = Guest::new(home, INIT);
+    let guest = Guest::new(home, LOADS);
     // As the README has it, with the QEMU that is there.
     let wrapper = program(&home.join("wrapper"), &format!("{} \"$@\" $(\"$MLX5EMU\" qemu-args)", qemu(&guest)));
     let tree = std::env::var("MLX5EMU_RECIPE_TREE").expect("MLX5EMU_RECIPE_TREE is a built kernel tree");
-    let inside = "modprobe mlx5_core; sleep 5; cat /sys/bus/pci/drivers/mlx5_core/0000:*/net/*/address";
+    let inside = "modprobe mlx5_core; sleep 5; cd /sys/bus/pci/drivers/mlx5_core; for d in 0000:*; do echo card: $d $(cat $d/net/*/address); done";
     // virtme-ng 1.42 does not find its ports here ("cannot find script I/O ports") and writes to the console then.
     let script = format!(
         "cd '{tree}' && vng --run arch/x86/boot/bzImage --qemu '{}' --disable-microvm --disable-kvm --verbose -- '{inside}' 2>&1",
@@ -115,6 +96,5 @@ fn virtme_ng_boots_a_kernel_with_the_card() {
     );
     let output = served(home, &script);
     let said = stdout(&output);
-    let ports: Vec<&str> = said.lines().map(str::trim).filter(|line| line.len() == 17).collect();
-    assert_eq!(ports, addresses(), "{said}\n{}", stderr(&output));
+    assert_eq!(ports(&said), default_ports(), "{said}\n{}", stderr(&output));
 }

@@ -84,6 +84,11 @@ fn every_end_is_told_rightly_and_the_suite_goes_on() {
         ("hang", "failed", "did not end within"),
         ("panic", "failed", "Kernel panic - not syncing: sysrq triggered crash"),
         ("dies", "passed", ""),
+        ("lives", "failed", "the guest lives, though its console says"),
+        ("knowndeath", "passed", ""),
+        ("knownlives", "passed", ""),
+        ("count", "failed", "the kernel says 'mlx5_core of a test: this is said' 3 times"),
+        ("counted", "passed", ""),
         ("server", "failed", "the card's server ended (signal: 9"),
         ("wrong", "failed", "pf0 has no 'pagez'; did you mean 'pages'?"),
         ("leaves", "failed", "this was not there before"),
@@ -98,6 +103,8 @@ fn every_end_is_told_rightly_and_the_suite_goes_on() {
         assert!(verdict != "failed" || one["again"]["verdict"] == "failed", "{name}: {one:#}");
     }
     assert_eq!(of("wrong")["todo"][0], "2 - what is known");
+    assert!(of("knowndeath")["todo"][0].as_str().unwrap().contains("the guest does not die"), "{results:#}");
+    assert!(of("knownlives")["unexpected"][0].as_str().unwrap().contains("the guest does not die"), "{results:#}");
     // A hang says where, and everything is kept.
     let kept = |name: &str, file: &str| {
         let path = output.path().join(of(name)["kept"].as_str().unwrap()).join(file);

@@ -246,7 +246,8 @@ fn stepped(step: &str, done: &Done) -> Result<(), String> {
     let step = step.split(' ').next().unwrap_or(step);
     match &done.end {
         End::Exited(0) => Ok(()),
-        End::Exited(_) => Err(text.lines().find(|line| !line.trim().is_empty()).unwrap_or(step).to_string()),
+        End::Exited(_) if text.trim().is_empty() => Err(step.to_string()),
+        End::Exited(_) => Err(text.trim().to_string()),
         End::TimedOut => Err(format!("the step '{step}' hangs")),
         End::Gone(why) | End::Lost(why) => Err(why.clone()),
         End::Interrupted(signal) => Err(format!("signal {signal}")),

@@ -41,6 +41,9 @@ pub struct Header {
     pub vms: Vec<Vm>,
     /// The guest's kernel dies, and this (a regular expression) is what its console must say then.
     pub dies: Option<String>,
+    /// Its kernel is known to die with this (a regular expression), which is no failure; one that is repaired lives, and is
+    /// judged by its points.
+    pub known_death: Option<String>,
     /// Further kernel parameters.
     pub append: Vec<String>,
 }
@@ -65,6 +68,7 @@ impl Header {
             fresh: false,
             vms: Vec::new(),
             dies: None,
+            known_death: None,
             append: Vec::new(),
         };
         let mut tier = None;
@@ -98,6 +102,7 @@ impl Header {
                 "fresh" => header.fresh = !matches!(value, "no" | "false"),
                 "vms" => header.vms = machines(value)?,
                 "dies" => header.dies = Some(value.to_string()),
+                "known-death" => header.known_death = Some(value.to_string()),
                 "append" => header.append.push(value.to_string()),
                 _ => {}
             }
@@ -115,7 +120,7 @@ impl Header {
 
     /// Whether it needs a machine of its own.
     pub fn alone(&self) -> bool {
-        self.fresh || self.dies.is_some() || !self.vms.is_empty()
+        self.fresh || self.dies.is_some() || self.known_death.is_some() || !self.vms.is_empty()
     }
 }
 

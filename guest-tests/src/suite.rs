@@ -12,7 +12,7 @@ use crate::lab::{Lab, Plan, SCENARIOS};
 use crate::machine::{End, Host};
 use crate::needs::Known;
 use crate::result::{Outcome, Verdict};
-use crate::tap::Tap;
+use crate::tap::{Point, Tap};
 use crate::traces::Traces;
 
 /// What to run scenarios with.
@@ -186,7 +186,7 @@ impl Suite<'_> {
         let token = lab.machine.token();
         let took = since.elapsed();
         let output = done.text();
-        let tap = Tap::parse(&output);
+        let mut tap = Tap::parse(&output);
         let mut verdict = match &done.end {
             End::Interrupted(signal) => return Err(Interrupted(*signal)),
             End::Exited(status) => match (tap.wrong(*status), &tap.skipped) {
@@ -204,12 +204,14 @@ impl Suite<'_> {
         };
         let _ = fs::write(kept.join("output.tap"), &output);
         // Before anything else passes. A guest that was to die is judged later.
-        if verdict.failed() && scenario.header.dies.is_none() {
+        let may_die = scenario.header.dies.is_some() || scenario.header.known_death.is_some();
+        if verdict.failed() && !may_die {
             lab.keep_frames(began, &frames);
         }
         if matches!(done.end, End::Exited(_)) {
             let wrong = self.look_after(lab, &token, kept);
-            if let (Some(first), Verdict::Passed | Verdict::Skipped { .. }) = (wrong.first(), &verdict) {
+            let first = wrong.first().and_then(|why| why.lines().next());
+            if let (Some(first), Verdict::Passed | Verdict::Skipped { .. }) = (first, &verdict) {
                 verdict = Verdict::Failed { cause: format!("afterwards: {first}") };
             }
             if !wrong.is_empty() {
@@ -221,8 +223,19 @@ impl Suite<'_> {
         }
         lab.keep_commands(&kept.join("commands.jsonl"));
         keep_tail(lab.machine.console(), console_from, &kept.join("console.log"));
-        if let Some(signature) = &scenario.header.dies {
-            verdict = died(&done.end, signature, &kept.join("console.log"));
+        let console = kept.join("console.log");
+        if let (Some(signature), false) = (&scenario.header.dies, matches!(verdict, Verdict::Skipped { .. })) {
+            verdict = died(&done.end, signature, &console);
+        }
+        if let Some(signature) = &scenario.header.known_death {
+            let lives = !matches!(done.end, End::Gone(_));
+            if !lives {
+                verdict = died(&done.end, signature, &console);
+            }
+            if !matches!(verdict, Verdict::Skipped { .. }) {
+                let what = format!("the guest does not die with '{signature}'");
+                tap.points.push(Point::known(what, lives));
+            }
         }
         if verdict.failed() {
             lab.keep_frames(began, &frames);
@@ -282,10 +295,11 @@ fn died(end: &End, signature: &str, console: &Path) -> Verdict {
         Err(error) => return Verdict::NotRun { cause: format!("the header says 'dies: {signature}': {error}") },
     };
     match (found, end) {
-        (true, _) => Verdict::Passed,
+        (true, End::Gone(_)) => Verdict::Passed,
         (false, End::Gone(why)) => {
             Verdict::Failed { cause: format!("the guest died otherwise than with '{signature}': {why}") }
         }
+        (true, _) => Verdict::Failed { cause: format!("the guest lives, though its console says '{signature}'") },
         (false, _) => Verdict::Failed { cause: format!("the guest lives: its console does not say '{signature}'") },
     }
 }

@@ -164,7 +164,7 @@ pub(crate) fn locate(path: &Path) -> Result<Located, KernelError> {
 }
 
 /// Options without which the guest's init cannot start or report. Each may also be a module.
-const NEEDED: &[&str] = &[
+pub(crate) const NEEDED: &[&str] = &[
     "BLK_DEV_INITRD",
     "BINFMT_ELF",
     "BINFMT_SCRIPT",

@@ -54,6 +54,11 @@ EVENT is one of
                            its health counter stands still, or moves again
   link PORT up|down        the cable of a port (p0, p1, …) is cut, or mended
   bus FUNCTION off|on      it answers nothing, reads are all-ones; or it is back, started anew
+  pages FUNCTION|[PF/]ID N|release-all
+                           its firmware asks for N pages more, or (N negative) offers as many, or gives all up at
+                           once; ID may be nobody's
+  canaries FUNCTION forget
+                           those of its pages that were found broken are taken note of, and counted anew
   msi-loss FUNCTION N [comp|cmd|async|pages]
                            the next N interrupts of its completion EQs are lost, or of those that the driver has
                            for commands, events or requests for pages
@@ -146,4 +151,22 @@ pub(crate) struct Capture {
     /// Bytes to keep of each frame
     #[arg(long, value_name = "BYTES", default_value_t = MAX_SNAPLEN, value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_SNAPLEN)))]
     pub(crate) snaplen: u32,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_help_of_inject_has_every_event() {
+        let command = Inject::augment_args(clap::Command::new("inject"));
+        let help = command.get_after_help().unwrap().to_string();
+        for (name, words, _) in mlx5emu_config::control::FORMS {
+            let line = format!("\n  {name} {words}");
+            assert!(
+                help.contains(&format!("{line}\n")) || help.contains(&format!("{line} ")),
+                "{name} {words}:\n{help}"
+            );
+        }
+    }
 }

@@ -54,9 +54,20 @@ impl Target {
     }
 }
 
+impl Target {
+    /// Whether the command may be part of undoing something.
+    fn undoes(&self) -> bool {
+        self.opcode.starts_with("MODIFY_") || destroys(&self.opcode)
+    }
+}
+
+fn destroys(opcode: &str) -> bool {
+    DESTROYERS.iter().any(|beginning| opcode.starts_with(beginning))
+}
+
 /// Whether something was to be destroyed and is not.
 fn is_refused_destruction(record: &CommandRecord) -> bool {
-    record.status != 0 && DESTROYERS.iter().any(|beginning| record.opcode_name.starts_with(beginning))
+    record.status != 0 && destroys(&record.opcode_name)
 }
 
 /// What differs between two answers of [`Rounds::held`]: `pf0: CQ 7 before, 8 now`.
@@ -192,7 +203,12 @@ impl Rounds<'_> {
         if let Err(why) = self.undo_if_possible().and_then(|()| self.works()) {
             return Ok(Err(format!("{how}; then without the fault: {why}")));
         }
-        if let Some(refused) = self.commands(since)?.0.iter().find(|record| is_refused_destruction(record)) {
+        // Only what fails when something is undone may leave it: a destruction, or a change that ends the use of an object, so that
+        // its destruction is refused. A failing creation excuses nothing.
+        if target.undoes()
+            && let (records, _) = self.commands(since)?
+            && let Some(refused) = records.iter().find(|record| is_refused_destruction(record))
+        {
             let stays = self.settled()?;
             let (opcode, status) = (clean(&refused.opcode_name), &refused.status_name);
             how += &format!("; {opcode} was refused ({status})");
@@ -404,6 +420,9 @@ mod tests {
         assert!(is_refused_destruction(&refused("DESTROY_CQ")) && is_refused_destruction(&refused("DEALLOC_PD")));
         assert!(!is_refused_destruction(&record("pf0", "DESTROY_CQ")));
         assert!(!is_refused_destruction(&refused("CREATE_CQ")) && !is_refused_destruction(&refused("MANAGE_PAGES")));
+        let target = |opcode: &str| Target { opcode: opcode.into(), function: "pf0".into(), nth: 1 };
+        assert!(target("DESTROY_CQ").undoes() && target("MODIFY_RQT").undoes());
+        assert!(!target("CREATE_CQ").undoes() && !target("QUERY_HCA_CAP").undoes());
     }
 
     #[test]

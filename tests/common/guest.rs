@@ -8,6 +8,30 @@ use mlx5emu_qemu::newc::Archive;
 use mlx5emu_qemu::progress;
 use mlx5emu_qemu::setup::{Needs, Setup};
 
+/// A first process that loads the driver and says what it bound to: [`ports`] reads that.
+pub const LOADS: &str = "#!/bin/sh
+export PATH=/usr/sbin:/usr/bin:/sbin:/bin
+mount -t proc proc /proc; mount -t sysfs sysfs /sys; mount -t devtmpfs devtmpfs /dev
+modprobe mlx5_core
+for device in /sys/bus/pci/drivers/mlx5_core/0000:*; do
+    n=0
+    until [ -d $device/net ] || [ $n = 300 ]; do sleep 0.1; n=$((n + 1)); done
+    echo \"card: ${device##*/} $(cat $device/net/*/address)\" >/dev/ttyS0
+done
+poweroff -f
+";
+
+/// PCI and MAC addresses of ports, in what a guest said in lines that begin with `card: `.
+pub fn ports(said: &str) -> Vec<String> {
+    said.lines().filter_map(|line| line.trim_end().strip_prefix("card: ")).map(str::to_string).collect()
+}
+
+/// Those of the default card, where `qemu-args` puts it.
+pub fn default_ports() -> Vec<String> {
+    let card = mlx5emu_config::Card::default();
+    card.ports.iter().enumerate().map(|(n, port)| format!("0000:01:00.{n} {}", port.mac)).collect()
+}
+
 /// What starts a guest.
 pub struct Guest {
     /// The words of a QEMU command line, without the card's.

@@ -46,7 +46,7 @@ for rule in \
 	check "pf0 can be probed then" binds
 	expect "$op.*failed, status"
 done
-tolerate 'failed' 'probe of [0-9a-f:.]* failed' 'mlx5_function_(open|enable|setup)' 'mlx5_(init_one|load|probe_one)'
+tolerate 'probe with driver mlx5_core failed' 'probe of [0-9a-f:.]* failed' 'mlx5_function_(open|enable|setup)' 'mlx5_(init_one|load|probe_one)'
 for n in 0 1; do
 	no_grace "$(eval echo "\$pf$n")"
 done

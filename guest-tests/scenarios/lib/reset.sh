@@ -99,3 +99,15 @@ health_messages() {
 		' ext_synd 0x0000$' ' raw fw_ver 0x[0-9a-f]{8}$' 'Expected to see disabled NIC but it is full driver$' \
 		'NIC SW reset in progress$' "Not issuing FW reset. Either it's already done or won't help."
 }
+
+# fails_and_recovers: the firmware of pf0 fails, and its driver recovers.
+fails_and_recovers() {
+	before=$(recoveries "$pf0")
+	recovery_messages
+	health_messages
+	expect 'Health issue observed, firmware internal error, severity\(3\) ERROR:$'
+	tolerate 'Issuing FW Reset$'
+	check "the firmware fails" inject health pf0 1
+	check "the driver recovers" until_true 60 more_recoveries "$pf0" "$before"
+	check "the function has a network device again" until_true 60 netdev "$pf0"
+}

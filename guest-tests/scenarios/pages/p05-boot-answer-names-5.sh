@@ -18,16 +18,6 @@ begin vhca_id
 agree "after probe"
 same "boot pages are given by the id that the firmware said" 5 "$(wire_ids 'select(.op == "MANAGE_PAGES" and .id != 1)')"
 check "the function works" test -n "$(netdev "$pf0")"
-remember_commands
-check "the driver unloads" unload
-tolerate 'OP\(?0?x?108|MANAGE_PAGES\(0x108\)' 'failed reclaiming pages: err -22' 'reclaim_pages err \(-22\) func_vhca_id=0x5' \
-	'FW pages counter is 64 after reclaiming all pages' 'page not found' 'WARNING: .*pagealloc'
-todo "Linux 7.2 does not look for the key that it used" \
-	same "at the unload no id is named that the firmware does not know" 1 "$(wire_ids .)"
-same "the card has returned all pages" 0 "$(card pf0/pages/forgotten)"
-todo "Linux 7.2 leaks the pages under the other key" \
-	same "the driver has found each of them" "" "$(dmesg | grep -o 'FW pages counter is .*')"
-restart
-pages_leak
+pages_under_another_key 0x5 64 "Linux 7.2 does not look for the key that it used"
 check_dmesg
 finish

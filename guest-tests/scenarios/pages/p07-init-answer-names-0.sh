@@ -16,16 +16,6 @@ begin vhca_id
 agree "after probe"
 same "init pages are given by the id that the firmware said" 320 \
 	"$(wire 'select(.op == "MANAGE_PAGES" and .id == 0) | .count' | tail -n 1)"
-remember_commands
-check "the driver unloads" unload
-tolerate 'MANAGE_PAGES\(0x108\)' 'failed reclaiming pages: err -22' 'reclaim_pages err \(-22\) func_vhca_id=0x0' \
-	'FW pages counter is 320 after reclaiming all pages' 'page not found' 'WARNING: .*pagealloc'
-todo "Linux 7.2 believes the answer" \
-	same "at the unload no id is named that the firmware does not know" 1 "$(wire_ids .)"
-same "the card has returned all pages" 0 "$(card pf0/pages/forgotten)"
-todo "Linux 7.2 leaks the pages under the other key" \
-	same "the driver has found each of them" "" "$(dmesg | grep -o 'FW pages counter is .*')"
-restart
-pages_leak
+pages_under_another_key 0x0 320 "Linux 7.2 believes the answer"
 check_dmesg
 finish

@@ -20,21 +20,14 @@ storm() {
 }
 
 begin any
-devlink health set "pci/$pf0" reporter fw_fatal grace_period 0
+no_grace "$pf0"
 rm -f /run/calm
 storm &
 check "VFs come in the storm" vfs 2
 check "VFs go" vfs 0
 check "the driver reloads" devlink dev reload "pci/$pf0"
 until_true 60 netdev "$pf0"
-before=$(recoveries "$pf0")
-recovery_messages
-health_messages
-expect 'Health issue observed, firmware internal error, severity\(3\) ERROR:$'
-tolerate 'Issuing FW Reset$'
-check "the firmware fails" inject health pf0 1
-check "the driver recovers" until_true 60 more_recoveries "$pf0" "$before"
-until_true 60 netdev "$pf0"
+fails_and_recovers
 check "the driver unloads in the storm" unload
 check "and loads" load
 touch /run/calm

@@ -17,21 +17,14 @@ boots_by_function_id() {
 }
 
 begin vhca_id
-devlink health set "pci/$pf0" reporter fw_fatal grace_period 0
+no_grace "$pf0"
 boots_by_function_id "a probe"
 remember_commands
 check "the driver reloads" devlink dev reload "pci/$pf0"
 until_true 60 netdev "$pf0"
 boots_by_function_id "a reload"
 remember_commands
-before=$(recoveries "$pf0")
-recovery_messages
-health_messages
-expect 'Health issue observed, firmware internal error, severity\(3\) ERROR:$'
-tolerate 'Issuing FW Reset$'
-check "the firmware fails" inject health pf0 1
-check "the driver recovers" until_true 60 more_recoveries "$pf0" "$before"
-until_true 60 netdev "$pf0"
+fails_and_recovers
 boots_by_function_id "a recovery"
 leave
 check "nobody hears of an event now" sh -c 'emu inject pages pf0 5 | grep "does not listen"'

@@ -10,11 +10,11 @@
 
 check "the driver unloads in the second machine" vm b unload
 for number in 2 4 6 8; do
-	check "flow group $number will fail" fault "cmd op=CREATE_FLOW_GROUP fn=pf1 nth=$number => status=INTERNAL"
+	check "flow group $number will fail" fault "x: cmd op=CREATE_FLOW_GROUP fn=pf1 nth=$number => status=INTERNAL"
 	vm b sh -c 'setsid modprobe mlx5_core >/dev/null 2>&1 &'
 	probed() { vm b sh -c '[ -d /sys/bus/pci/drivers/mlx5_core/*:*/net ] || dmesg | grep -Eq "BUG: |mlx5_core.eth.*failed"'; }
 	check "the driver takes it up" until_true 60 probed
-	check "the fault has been met" sh -c "emu fault list --json | jq -e 'all(.[]; .acted > 0)'"
+	check "the fault has been met" held x
 	vm b dmesg >/run/said
 	if grep -q 'mlx5e_arfs_create_tables' /run/said; then
 		say "$(grep -E -A1 'BUG: |RIP: ' /run/said | head -n 6)"

@@ -13,6 +13,6 @@ ethtool -L "$port0" combined 1
 sweep "'ethtool -L'" "ip link set $port0 up; ethtool -l $port0 | tail -n 2 | grep -q 'Combined:.*1' || ethtool -L $port0 combined 1" \
 	ethtool -L "$port0" combined 2
 check "the ports come up" two_ports
-check "the port works" ping -c 3 -i 0.1 -W 5 192.0.2.2
+check "the port works" all_echoes 3 ping -i 0.1 192.0.2.2
 check_dmesg
 finish

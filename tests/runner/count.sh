@@ -1,0 +1,11 @@
+#!/bin/sh
+# shows: nothing: the kernel says something twice that must come three times
+# tier: ci
+# timeout: 60
+# dmesg: mlx5_core of a test: this is said x3
+. "${0%/*}/../lib/tap.sh"
+for n in 1 2; do
+	echo '<4>mlx5_core of a test: this is said' >/dev/kmsg
+done
+check_dmesg
+finish
