@@ -4,91 +4,16 @@
 
 mod common;
 
+use common::vfs::*;
 use common::{Drv, goodbye, plain};
-use mlx5emu_card::{FunctionSetup, ResetKind};
+use mlx5emu_card::ResetKind;
 use mlx5emu_driver::command::input;
-use mlx5emu_driver::in_process::{InProcess, SharedWorld, World, two_ports};
+use mlx5emu_driver::in_process::SharedWorld;
 use mlx5emu_driver::{Config, Driver, Error, NetConfig, pages};
 use mlx5emu_prm::event::Event;
 use mlx5emu_prm::layouts::*;
 use mlx5emu_prm::opcode::{Opcode, Status};
 use mlx5emu_prm::steering::{FlowAction, TableType};
-
-const OUT: usize = 0x10;
-const UPLINK: u32 = 0xffff;
-/// What the card asks for a VF: when it is enabled, when it is initialized.
-const ENABLE: usize = 6;
-const INIT: usize = 10;
-
-/// A card whose first port has two VFs, its two PFs open, and the VFs' machines.
-fn card(seed: u64) -> (SharedWorld, Drv, Drv, [InProcess; 2]) {
-    let mut personality = two_ports();
-    for vf in 0..2u16 {
-        let setup = FunctionSetup {
-            name: format!("pf0vf{vf}"),
-            vport: vf + 1,
-            vhca_id: 3 + vf,
-            bar0: 2 << 20,
-            ..personality.functions[0].clone()
-        };
-        personality.functions.push(setup);
-    }
-    let (world, hosts) = World::new(personality, seed).hosts();
-    let [a, b, vf0, vf1] = <[InProcess; 4]>::try_from(hosts).ok().unwrap();
-    let [a, b] = [a, b].map(|host| {
-        let mut driver = Driver::probe(host, Config::default()).unwrap();
-        driver.open(NetConfig::default()).unwrap();
-        driver
-    });
-    (world, a, b, [vf0, vf1])
-}
-
-/// A command about function `id`.
-fn about(opcode: Opcode, id: u32) -> Vec<u8> {
-    let mut cmd = input(opcode, enable_hca_in::SIZE);
-    enable_hca_in::function_id.set(&mut cmd, id.into());
-    cmd
-}
-
-/// Serves what came, until nothing does.
-fn serve(world: &SharedWorld, pf: &mut Drv) {
-    assert!(world.borrow_mut().settle());
-    pf.service().unwrap();
-    pf.settle_pages().unwrap();
-}
-
-/// The id by which the PF's driver names the pages of VF `id`.
-fn page_id(pf: &Drv, id: u16) -> u16 {
-    // The card's own functions are 1 and 2, its VFs come next; by function id, VF n is n.
-    if pf.page_id() == 0 { id } else { 2 + id }
-}
-
-fn give(pf: &mut Drv, id: u16, count: usize) {
-    let id = page_id(pf, id);
-    let job = pages::give_job(&mut pf.host, id, count).unwrap();
-    let output = pf.execute(&job.input, job.out_len).unwrap();
-    pf.pages.finish(&mut pf.host, job, output).unwrap();
-}
-
-/// Enables VF `id` and gives all the pages that it will need.
-fn enable(world: &SharedWorld, pf: &mut Drv, id: u16) {
-    let before = pf.pages.held();
-    pf.command(&about(Opcode::ENABLE_HCA, id.into()), OUT).unwrap();
-    serve(world, pf);
-    assert_eq!(pf.pages.held() - before, ENABLE, "the card asks for a VF's first pages by event");
-    give(pf, id, INIT);
-}
-
-fn set_mac(pf: &mut Drv, vport: u32, mac: [u8; 6]) {
-    use modify_nic_vport_context_in as layout;
-    let mut cmd = input(Opcode::MODIFY_NIC_VPORT_CONTEXT, layout::nic_vport_context.offset + nic_vport_context::SIZE);
-    layout::other_vport.set(&mut cmd, 1);
-    layout::vport_number.set(&mut cmd, vport.into());
-    modify_nic_vport_field_select::permanent_address.set(layout::field_select.of_mut(&mut cmd), 1);
-    let context = layout::nic_vport_context.of_mut(&mut cmd);
-    nic_vport_context::permanent_address.of_mut(context)[2..8].copy_from_slice(&mac);
-    pf.command(&cmd, OUT).unwrap();
-}
 
 /// Asks to be told of changes of a vport's unicast list.
 fn arm(pf: &mut Drv, vport: u32) {
@@ -156,10 +81,6 @@ fn address(param: &mut [u8], mac: [u8; 6]) {
         .copy_from_slice(&mac);
 }
 
-fn mac(n: u8) -> [u8; 6] {
-    [2, 0, 0, 0, 0xaa, n]
-}
-
 /// Both VFs open, with addresses, behind an FDB that knows everybody on the port.
 fn switched(seed: u64) -> (SharedWorld, Drv, Drv, [Drv; 2], Fdb) {
     let (world, mut pf, other, hosts) = card(seed);
@@ -179,11 +100,6 @@ fn switched(seed: u64) -> (SharedWorld, Drv, Drv, [Drv; 2], Fdb) {
     }
     let vfs = <[Drv; 2]>::try_from(vfs).ok().unwrap();
     (world, pf, other, vfs, fdb)
-}
-
-fn received(world: &SharedWorld, driver: &mut Drv) -> Vec<Vec<u8>> {
-    assert!(world.borrow_mut().settle());
-    std::iter::from_fn(|| driver.recv().unwrap()).map(|received| received.frame).collect()
 }
 
 #[test]

@@ -118,6 +118,8 @@ commands! {
     DEALLOC_FLOW_COUNTER dealloc_flow_counter_in dealloc_flow_counter_out,
     QUERY_FLOW_COUNTER query_flow_counter_in query_flow_counter_out,
     MODIFY_FLOW_TABLE modify_flow_table_in modify_flow_table_out,
+    ALLOC_MODIFY_HEADER_CONTEXT alloc_modify_header_context_in alloc_modify_header_context_out,
+    DEALLOC_MODIFY_HEADER_CONTEXT dealloc_modify_header_context_in dealloc_modify_header_context_out,
 }
 
 /// The layouts of a command's input and output, if the table has them.

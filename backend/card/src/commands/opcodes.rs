@@ -143,6 +143,8 @@ table! {
         ALLOC_FLOW_COUNTER => alloc_flow_counter,
         DEALLOC_FLOW_COUNTER => dealloc_flow_counter,
         QUERY_FLOW_COUNTER => query_flow_counter,
+        ALLOC_MODIFY_HEADER_CONTEXT => alloc_modify_header_context,
+        DEALLOC_MODIFY_HEADER_CONTEXT => dealloc_modify_header_context,
         QUERY_NIC_VPORT_CONTEXT => query_nic_vport_context,
         MODIFY_NIC_VPORT_CONTEXT => modify_nic_vport_context,
         QUERY_ESW_VPORT_CONTEXT => query_esw_vport_context,

@@ -10,6 +10,9 @@ use crate::card::{Card, FunctionIndex};
 use crate::commands::queue::Call;
 use crate::error::{Done, Stop, Syndrome, bad_param};
 
+/// The metadata registers that a frame can keep on its way from the FDB to a vport: bit n is `metadata_reg_c_n`.
+pub const FDB_TO_VPORT_REG_C: u64 = 0b11;
+
 impl<M: DmaSpace + 'static> Card<M> {
     fn switched_vport(&self, call: &Call, other: bool, number: u32) -> Result<FunctionIndex, Stop> {
         if !self.functions[call.f].is_pf() {
@@ -27,23 +30,30 @@ impl<M: DmaSpace + 'static> Card<M> {
         Ok(())
     }
 
-    /// Only "nothing" can be asked for yet: no capability of the context is set.
+    /// VLAN insertion and stripping are not offered yet.
     pub(crate) fn modify_esw_vport_context(&mut self, call: &mut Call) -> Done {
         use esw_vport_context as ctx;
         use esw_vport_context_fields_select as select;
         use modify_esw_vport_context_in as cmd;
-        self.switched_vport(call, cmd::other_vport.is_set(call.input), call.get(cmd::vport_number))?;
+        let f = self.switched_vport(call, cmd::other_vport.is_set(call.input), call.get(cmd::vport_number))?;
         let (bits, new) = (cmd::field_select.of(call.input), cmd::esw_vport_context.of(call.input));
         for (bit, field) in [
             (select::vport_cvlan_strip, ctx::vport_cvlan_strip),
             (select::vport_svlan_strip, ctx::vport_svlan_strip),
             (select::vport_cvlan_insert, ctx::vport_cvlan_insert),
             (select::vport_svlan_insert, ctx::vport_svlan_insert),
-            (select::fdb_to_vport_reg_c_id, ctx::fdb_to_vport_reg_c_id),
         ] {
             if bit.is_set(bits) && field.get(new) != 0 {
                 return bad_param(Syndrome::BadCapability, format!("{} is not offered", field.name));
             }
+        }
+        if select::fdb_to_vport_reg_c_id.is_set(bits) {
+            let kept = ctx::fdb_to_vport_reg_c_id.get(new);
+            if kept & !FDB_TO_VPORT_REG_C != 0 {
+                let why = format!("fdb_to_vport_reg_c_id {kept:#x}, offered is {FDB_TO_VPORT_REG_C:#x}");
+                return bad_param(Syndrome::BadCapability, why);
+            }
+            ctx::fdb_to_vport_reg_c_id.set(&mut self.admin_mut(f).context[..], kept);
         }
         Ok(())
     }

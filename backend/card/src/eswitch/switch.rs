@@ -7,17 +7,15 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use mlx5emu_pci_model::DmaSpace;
 use mlx5emu_prm::event::PortChange;
-use mlx5emu_steering::key::Metadata;
-use mlx5emu_steering::packet::Headers;
-use mlx5emu_steering::tables::{
-    Budget, Namespace, PacketContext, Packets, Steering, TableType, Target, Verdicts, VlanEdit,
-};
+use mlx5emu_prm::layouts::esw_vport_context;
+use mlx5emu_steering::key::{Metadata, Registers};
+use mlx5emu_steering::tables::{Budget, Namespace, Outcome, Steering, TableType, Target, Verdict, Verdicts};
 
 use super::{AdminState, PF_VPORT, UPLINK};
 use crate::capture::Direction::Outbound;
 use crate::capture::{DropReason, Point};
 use crate::card::{Card, FunctionIndex};
-use crate::ethernet::loopback::{Source, Way};
+use crate::ethernet::loopback::{Origin, Sender, Source, Way};
 use crate::ethernet::receive::{Fate, Fates, Lates};
 use crate::faults::packet::{Ruled, Way as Route};
 
@@ -30,26 +28,52 @@ struct Passage<'a> {
     manager: FunctionIndex,
     /// The vport that they came from.
     from: u16,
+    /// The queue that sent them.
+    sender: Sender,
     now: u64,
     /// Where what finds no receive WQE goes, if it may wait.
     late: Lates<'a>,
     wake: &'a mut Vec<FunctionIndex>,
 }
 
+/// Tables on that way.
+#[derive(Clone, Copy)]
+struct Stage<'a> {
+    steering: &'a Steering,
+    namespace: Namespace,
+    /// Copies that they make of one frame, at most.
+    copies: u32,
+}
+
+impl<'a> Stage<'a> {
+    fn fdb(steering: &'a Steering) -> Self {
+        Self { steering, namespace: Namespace::new(TableType::Fdb, PF_VPORT), copies: MAX_COPIES }
+    }
+
+    fn acl(steering: &'a Steering, kind: TableType, vport: u16) -> Self {
+        Self { steering, namespace: Namespace::new(kind, vport), copies: 1 }
+    }
+}
+
+/// Who goes on with frames about which tables decided the same.
+type Decided<'a> = &'a mut dyn FnMut(&[&[u8]], &Verdicts, &Outcome, &mut Passage<'_>, &mut Fates);
+/// Who goes on with frames that an ACL lets through, with these registers.
+type Passed<'a> = &'a mut dyn FnMut(&[&[u8]], &Registers, &mut Passage<'_>, &mut Fates);
+
 impl<M: DmaSpace + 'static> Card<M> {
-    /// A function sends frames by a queue of transport domain `domain`: back to itself, or to the e-switch of its port.
-    /// Functions that had to put frames aside are added to `wake`.
+    /// A function sends frames: back to itself, or to the e-switch of its port. Functions that had to put frames aside
+    /// are added to `wake`.
     pub(crate) fn transmit(
         &self,
         f: FunctionIndex,
-        domain: Option<u32>,
+        sender: Sender,
         frames: &[&[u8]],
         now: u64,
         wake: &mut Vec<FunctionIndex>,
     ) {
-        match self.by_rules(Route::FromVport(f, domain), frames, now) {
-            None => self.send_out(f, domain, frames, now, wake),
-            Some(frames) => self.send_out(f, domain, &frames, now, wake),
+        match self.by_rules(Route::FromVport(f, sender), frames, now) {
+            None => self.send_out(f, sender, frames, now, wake),
+            Some(frames) => self.send_out(f, sender, &frames, now, wake),
         }
     }
 
@@ -58,11 +82,11 @@ impl<M: DmaSpace + 'static> Card<M> {
         match route {
             Route::ToWire(port) => self.send_on_wire(port, &[frame], now, wake),
             Route::FromWire(port) => self.take_from_wire(port, &[frame], now, wake),
-            Route::FromVport(f, domain) => self.send_out(f, domain, &[frame], now, wake),
-            Route::ToVport(f, source) => {
+            Route::FromVport(f, sender) => self.send_out(f, sender, &[frame], now, wake),
+            Route::ToVport(f, origin) => {
                 let Some(function) = self.functions.get(f) else { return };
                 let mut fates = Fates::new();
-                function.receive(source, &[frame], now, None, &mut fates);
+                function.receive(origin, &[frame], now, None, &mut fates);
                 if fates.contains(&Fate::Aside) || function.take_failure() {
                     wake.push(f);
                 }
@@ -70,37 +94,38 @@ impl<M: DmaSpace + 'static> Card<M> {
         }
     }
 
-    fn send_out(
-        &self,
-        f: FunctionIndex,
-        domain: Option<u32>,
-        frames: &[&[u8]],
-        now: u64,
-        wake: &mut Vec<FunctionIndex>,
-    ) {
+    fn send_out(&self, f: FunctionIndex, sender: Sender, frames: &[&[u8]], now: u64, wake: &mut Vec<FunctionIndex>) {
         let Some(function) = self.functions.get(f) else { return };
         function.state.vport.counters.sent(frames);
         let (port, vport) = (function.port, function.setup.vport);
-        let mut passage = Passage { port, manager: self.manager_of(f), from: vport, now, late: None, wake };
-        let fdb = self.fdb(&passage);
-        let connected = if fdb.is_some() { self.vport_connected(f) } else { self.is_wired(f) };
+        let mut passage = Passage { port, manager: self.manager_of(f), from: vport, sender, now, late: None, wake };
+        if let Some(steering) = self.fdb(&passage) {
+            let lost = !self.vport_connected(f);
+            for frame in frames {
+                self.taps.see(Point::Vport(f), Outbound, frame, now, || lost.then_some(DropReason::LinkDown));
+            }
+            if lost {
+                self.drop_at(f, frames.len())
+            } else {
+                self.send_from_vport(steering, f, frames, &mut passage)
+            }
+            return;
+        }
+        let wired = self.is_wired(f);
         // Where a frame goes, its destination address says.
         for run in frames.chunk_by(|a, b| a.get(..6) == b.get(..6)) {
             let way = run.first().map_or(Way::Out, |frame| function.state.vport.way_of(frame));
-            let lost = way != Way::Back && !connected;
+            let lost = way != Way::Back && !wired;
             for frame in run {
                 self.taps.see(Point::Vport(f), Outbound, frame, now, || lost.then_some(DropReason::LinkDown));
             }
             if way != Way::Out {
-                self.give(f, Source::Own(domain), run, &mut passage, &mut Fates::new());
+                self.give(f, Source::Own(sender.domain).into(), run, &mut passage, &mut Fates::new());
             }
-            if way == Way::Back {
-                continue;
-            }
-            match fdb {
-                Some(steering) if connected => self.send_from_vport(steering, f, run, &mut passage),
+            match way {
+                Way::Back => {}
                 // The port counts what it can't send.
-                None if vport == PF_VPORT => self.to_wire(port, run, now, passage.wake),
+                _ if vport == PF_VPORT => self.to_wire(port, run, now, passage.wake),
                 _ => self.drop_at(f, run.len()),
             }
         }
@@ -120,35 +145,61 @@ impl<M: DmaSpace + 'static> Card<M> {
         let Some(manager) = self.function_of_vport(port, PF_VPORT) else {
             return dropped(frames, DropReason::NotInitialized, fates);
         };
-        let mut passage = Passage { port, manager, from: UPLINK, now, late, wake };
+        let mut passage = Passage { port, manager, from: UPLINK, sender: Sender::default(), now, late, wake };
         match self.fdb(&passage) {
-            None => self.hand_over(manager, frames, &mut passage, fates),
-            Some(steering) => self.switch(steering, frames, &mut passage, fates),
+            None => self.hand_over(manager, Registers::default(), frames, &mut passage, fates),
+            Some(steering) => drop(self.enter(steering, frames, &mut passage, fates)),
         }
     }
 
     /// The tables of the e-switch, if it has an FDB.
     fn fdb(&self, passage: &Passage<'_>) -> Option<&Steering> {
         let steering = &self.functions.get(passage.manager)?.state.ethernet.steering;
-        steering.root(Namespace::new(TableType::Fdb, PF_VPORT)).map(|_| steering)
+        steering.root(Stage::fdb(steering).namespace).map(|_| steering)
     }
 
     fn send_from_vport(&self, steering: &Steering, f: FunctionIndex, frames: &[&[u8]], passage: &mut Passage<'_>) {
         let mut fates = Fates::new();
-        let from = passage.from;
-        through_acl(steering, TableType::EswIngressAcl, (from, from), frames, &mut fates, |frames, fates| {
-            self.switch(steering, frames, passage, fates);
-        });
+        self.enter(steering, frames, passage, &mut fates);
         self.drop_at(f, fates.iter().filter(|fate| matches!(fate, Fate::Dropped(_))).count());
     }
 
-    /// The FDB.
-    fn switch(&self, steering: &Steering, frames: &[&[u8]], passage: &mut Passage<'_>, fates: &mut Fates) {
+    /// Frames come to the e-switch: by the ingress ACL of where they come from to the FDB. Says how many that ACL dropped.
+    fn enter(&self, steering: &Steering, frames: &[&[u8]], passage: &mut Passage<'_>, fates: &mut Fates) -> usize {
+        let acl = Stage::acl(steering, TableType::EswIngressAcl, passage.from);
+        self.through_acl(acl, &Registers::default(), frames, passage, fates, &mut |frames, regs, passage, fates| {
+            self.through(
+                Stage::fdb(steering),
+                regs,
+                frames,
+                passage,
+                fates,
+                &mut |frames, verdicts, outcome, passage, fates| {
+                    self.follow(steering, frames, (verdicts, outcome), passage, fates);
+                },
+            );
+        })
+    }
+
+    /// Sends frames through tables, and on to `next` in runs about which the same is decided.
+    fn through(
+        &self,
+        stage: Stage<'_>,
+        regs: &Registers,
+        frames: &[&[u8]],
+        passage: &mut Passage<'_>,
+        fates: &mut Fates,
+        next: Decided<'_>,
+    ) {
         let Some(manager) = self.functions.get(passage.manager) else {
             return dropped(frames, DropReason::NotInitialized, fates);
         };
-        let meta = Metadata { source_port: passage.from, ..Metadata::default() };
-        let root = Namespace::new(TableType::Fdb, PF_VPORT);
+        let meta = Metadata {
+            source_port: passage.from,
+            source_vhca_id: manager.setup.vhca_id,
+            source_sqn: passage.sender.sqn,
+            regs: *regs,
+        };
         let mut packets = manager.borrow_packets();
         let mut rest = frames;
         while let Some((first, behind)) = rest.split_first() {
@@ -160,28 +211,57 @@ impl<M: DmaSpace + 'static> Card<M> {
                 continue;
             }
             rest = after;
-            steering.evaluate_burst(root, &mut packets, Budget::new(MAX_COPIES));
-            steering.count_burst(&packets, run.len());
+            stage.steering.evaluate_burst(stage.namespace, &mut packets, Budget::new(stage.copies));
+            stage.steering.count_burst(&packets, run.len());
             let mut from = 0;
             while let Some(alike) = packets.alike(from).and_then(|to| run.get(from..to)).filter(|run| !run.is_empty()) {
-                self.follow(steering, alike, &packets, from, passage, fates);
+                if let Some((verdicts, outcome)) = packets.decision(from) {
+                    next(alike, verdicts, outcome, passage, fates);
+                }
                 from += alike.len();
             }
         }
         manager.return_packets(packets);
     }
 
-    /// Frames that go the same way, from number `n` of `packets` on.
+    /// Sends frames through an ACL, and those that pass, as it wants them, on to `next`. Says how many it dropped.
+    fn through_acl(
+        &self,
+        stage: Stage<'_>,
+        regs: &Registers,
+        frames: &[&[u8]],
+        passage: &mut Passage<'_>,
+        fates: &mut Fates,
+        next: Passed<'_>,
+    ) -> usize {
+        if stage.steering.root(stage.namespace).is_none() {
+            next(frames, regs, passage, fates);
+            return 0;
+        }
+        let mut count = 0;
+        self.through(stage, regs, frames, passage, fates, &mut |frames, verdicts, outcome, passage, fates| {
+            match verdicts.iter().find(|verdict| verdict.target == Target::Allow) {
+                Some(verdict) => {
+                    each_edited(verdict, frames, &mut |frames| next(frames, &verdict.regs, passage, fates))
+                }
+                None => {
+                    count += frames.len();
+                    dropped(frames, DropReason::of_tables(outcome), fates);
+                }
+            }
+        });
+        count
+    }
+
+    /// Frames go where the FDB says.
     fn follow(
         &self,
         steering: &Steering,
         frames: &[&[u8]],
-        packets: &Packets,
-        n: usize,
+        (verdicts, outcome): (&Verdicts, &Outcome),
         passage: &mut Passage<'_>,
         fates: &mut Fates,
     ) {
-        let Some((verdicts, outcome)) = packets.decision(n) else { return };
         let before = fates.len();
         dropped(frames, DropReason::of_tables(outcome), fates);
         let mut copies = Fates::new();
@@ -192,15 +272,9 @@ impl<M: DmaSpace + 'static> Card<M> {
                 _ => continue,
             };
             copies.clear();
-            if verdict.vlan.is_none() {
-                self.forward(steering, to, frames, passage, &mut copies);
-            } else {
-                let mut edited = Vec::new();
-                for frame in frames {
-                    verdict.vlan.apply(frame, &mut edited);
-                    self.forward(steering, to, &[&edited], passage, &mut copies);
-                }
-            }
+            each_edited(verdict, frames, &mut |frames| {
+                self.forward(steering, (to, &verdict.regs), frames, passage, &mut copies);
+            });
             for (fate, copy) in fates.iter_mut().skip(before).zip(&copies) {
                 *fate = fate.and(*copy);
             }
@@ -211,41 +285,83 @@ impl<M: DmaSpace + 'static> Card<M> {
         }
     }
 
-    /// Copies go to vport `to`. What a vport sends does not come back to it: that was settled before the FDB.
-    fn forward(&self, steering: &Steering, to: u16, frames: &[&[u8]], passage: &mut Passage<'_>, fates: &mut Fates) {
-        if to == passage.from {
-            return dropped(frames, DropReason::Loopback, fates);
-        }
+    /// Copies go to vport `to`, with these registers.
+    fn forward(
+        &self,
+        steering: &Steering,
+        (to, regs): (u16, &Registers),
+        frames: &[&[u8]],
+        passage: &mut Passage<'_>,
+        fates: &mut Fates,
+    ) {
         if to == UPLINK {
+            if passage.from == UPLINK {
+                return dropped(frames, DropReason::Loopback, fates);
+            }
             self.to_wire(passage.port, frames, passage.now, passage.wake);
             return fates.extend(frames.iter().map(|_| Fate::Taken));
         }
         let Some(f) = self.function_of_vport(passage.port, to).filter(|f| self.vport_connected(*f)) else {
             return dropped(frames, DropReason::LinkDown, fates);
         };
-        let stopped =
-            through_acl(steering, TableType::EswEgressAcl, (to, passage.from), frames, fates, |frames, fates| {
-                self.hand_over(f, frames, passage, fates);
-            });
+        let acl = Stage::acl(steering, TableType::EswEgressAcl, to);
+        let stopped = self.through_acl(acl, regs, frames, passage, fates, &mut |frames, regs, passage, fates| {
+            self.hand_over(f, self.kept(f, regs), frames, passage, fates);
+        });
         self.drop_at(f, stopped);
     }
 
-    fn hand_over(&self, f: FunctionIndex, frames: &[&[u8]], passage: &mut Passage<'_>, fates: &mut Fates) {
-        let source = if passage.from == UPLINK { Source::Wire } else { Source::Vport(passage.from) };
-        self.give(f, source, frames, passage, fates);
+    /// What is left of the registers when a frame comes to a function: those that its e-switch context names
+    /// (`fdb_to_vport_reg_c_id`).
+    fn kept(&self, f: FunctionIndex, regs: &Registers) -> Registers {
+        let names = self.admin(f).map_or(0, |admin| esw_vport_context::fdb_to_vport_reg_c_id.get(&admin.context[..]));
+        let mut kept = Registers::default();
+        for (n, (to, from)) in kept.c.iter_mut().zip(regs.c).enumerate() {
+            if names >> n & 1 == 1 {
+                *to = from;
+            }
+        }
+        kept
+    }
+
+    /// The e-switch gives frames to a function: its own ones only if it listens to them.
+    fn hand_over(
+        &self,
+        f: FunctionIndex,
+        regs: Registers,
+        frames: &[&[u8]],
+        passage: &mut Passage<'_>,
+        fates: &mut Fates,
+    ) {
+        let source = match self.functions.get(f) {
+            _ if passage.from == UPLINK => Source::Wire,
+            Some(function) if function.setup.vport == passage.from => {
+                for run in frames.chunk_by(|a, b| a.get(..6) == b.get(..6)) {
+                    if run.first().is_some_and(|frame| function.state.vport.way_of(frame) == Way::Out) {
+                        dropped(run, DropReason::Loopback, fates);
+                    } else {
+                        let source = Source::Own(passage.sender.domain);
+                        self.give(f, Origin { source, regs }, run, passage, fates);
+                    }
+                }
+                return;
+            }
+            _ => Source::Vport(passage.from),
+        };
+        self.give(f, Origin { source, regs }, frames, passage, fates);
     }
 
     /// Gives frames to a function, unless fault rules say something else.
-    fn give(&self, f: FunctionIndex, source: Source, frames: &[&[u8]], passage: &mut Passage<'_>, fates: &mut Fates) {
+    fn give(&self, f: FunctionIndex, origin: Origin, frames: &[&[u8]], passage: &mut Passage<'_>, fates: &mut Fates) {
         if !self.rules_on_frames() {
-            return self.hand_in(f, source, frames, passage, fates);
+            return self.hand_in(f, origin, frames, passage, fates);
         }
         for frame in frames {
-            match self.rule_on_frame(Route::ToVport(f, source), frame, passage.now) {
-                Ruled::Goes(1) => self.hand_in(f, source, &[frame], passage, fates),
+            match self.rule_on_frame(Route::ToVport(f, origin), frame, passage.now) {
+                Ruled::Goes(1) => self.hand_in(f, origin, &[frame], passage, fates),
                 Ruled::Goes(times) => {
                     let mut copies = Fates::new();
-                    (0..times).for_each(|_| self.hand_in(f, source, &[frame], passage, &mut copies));
+                    (0..times).for_each(|_| self.hand_in(f, origin, &[frame], passage, &mut copies));
                     fates.extend(copies.into_iter().reduce(Fate::and));
                 }
                 Ruled::Lost => fates.push(Fate::Dropped(DropReason::Fault)),
@@ -258,7 +374,7 @@ impl<M: DmaSpace + 'static> Card<M> {
     fn hand_in(
         &self,
         f: FunctionIndex,
-        source: Source,
+        origin: Origin,
         frames: &[&[u8]],
         passage: &mut Passage<'_>,
         fates: &mut Fates,
@@ -269,7 +385,7 @@ impl<M: DmaSpace + 'static> Card<M> {
         let before = fates.len();
         // Only what comes from the wire can wait there.
         let late = if passage.from == UPLINK { passage.late.as_deref_mut() } else { None };
-        function.receive(source, frames, passage.now, late, fates);
+        function.receive(origin, frames, passage.now, late, fates);
         if fates.iter().skip(before).any(|fate| matches!(fate, Fate::Aside)) || function.take_failure() {
             passage.wake.push(f);
         }
@@ -320,54 +436,14 @@ fn dropped(frames: &[&[u8]], reason: DropReason, fates: &mut Fates) {
     fates.extend(frames.iter().map(|_| Fate::Dropped(reason)));
 }
 
-/// What an ACL says.
-enum Acl {
-    Pass,
-    Edit(VlanEdit),
-    Drop,
-}
-
-/// Sends frames from vport `from` through the ACL of `vport`, and those that pass, with their tags as it wants them, on to
-/// `next`. Says how many it dropped.
-fn through_acl(
-    steering: &Steering,
-    table: TableType,
-    (vport, from): (u16, u16),
-    frames: &[&[u8]],
-    fates: &mut Fates,
-    mut next: impl FnMut(&[&[u8]], &mut Fates),
-) -> usize {
-    let namespace = Namespace::new(table, vport);
-    if steering.root(namespace).is_none() {
-        next(frames, fates);
-        return 0;
+/// Gives `next` the frames with their tags as `verdict` wants them: all at once if they stay as they are.
+fn each_edited(verdict: &Verdict, frames: &[&[u8]], next: &mut dyn FnMut(&[&[u8]])) {
+    if verdict.vlan.is_none() {
+        return next(frames);
     }
-    let (mut edited, mut count) = (Vec::new(), 0);
+    let mut edited = Vec::new();
     for frame in frames {
-        match acl(steering, namespace, from, frame) {
-            Acl::Pass => next(&[frame], fates),
-            Acl::Edit(edit) => {
-                edit.apply(frame, &mut edited);
-                next(&[&edited], fates);
-            }
-            Acl::Drop => {
-                count += 1;
-                fates.push(Fate::Dropped(DropReason::Rule(None)));
-            }
-        }
-    }
-    count
-}
-
-fn acl(steering: &Steering, namespace: Namespace, from: u16, frame: &[u8]) -> Acl {
-    let Some(headers) = Headers::parse(frame) else { return Acl::Drop };
-    let meta = Metadata { source_port: from, ..Metadata::default() };
-    let mut packet = PacketContext::new(frame, &headers, &meta);
-    let mut verdicts = Verdicts::new();
-    steering.evaluate(namespace, &mut packet, &mut Budget::new(1), &mut verdicts);
-    match verdicts.iter().find(|verdict| verdict.target == Target::Allow) {
-        Some(verdict) if verdict.vlan.is_none() => Acl::Pass,
-        Some(verdict) => Acl::Edit(verdict.vlan),
-        None => Acl::Drop,
+        verdict.vlan.apply(frame, &mut edited);
+        next(&[&edited]);
     }
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering::{Acquire, Release};
 
 use parking_lot::Mutex;
 
-use super::loopback::Source;
+use super::loopback::Origin;
 
 /// Frames of a function that wait at most.
 const MAX_FRAMES: usize = 256;
@@ -14,7 +14,7 @@ const MAX_FRAMES: usize = 256;
 /// Frames of a function that wait, each with where it came from.
 #[derive(Default)]
 pub(crate) struct Backlog {
-    frames: Mutex<VecDeque<(Source, Box<[u8]>)>>,
+    frames: Mutex<VecDeque<(Origin, Box<[u8]>)>>,
     /// How many, to be looked at without the lock.
     count: AtomicUsize,
 }
@@ -26,18 +26,18 @@ impl Backlog {
     }
 
     /// Adds a frame. False: there is no room.
-    pub(super) fn push(&self, source: Source, frame: &[u8]) -> bool {
+    pub(super) fn push(&self, origin: Origin, frame: &[u8]) -> bool {
         let mut frames = self.frames.lock();
         let room = frames.len() < MAX_FRAMES;
         if room {
-            frames.push_back((source, frame.into()));
+            frames.push_back((origin, frame.into()));
             self.count.store(frames.len(), Release);
         }
         room
     }
 
     /// The oldest frame.
-    pub(super) fn first(&self) -> Option<(Source, Box<[u8]>)> {
+    pub(super) fn first(&self) -> Option<(Origin, Box<[u8]>)> {
         if self.is_empty() { None } else { self.frames.lock().front().cloned() }
     }
 

@@ -10,8 +10,8 @@ use mlx5emu_prm::layouts::{
 use mlx5emu_prm::opcode::Status;
 use mlx5emu_steering::key::{MatchCriteria, MatchParam};
 use mlx5emu_steering::tables::{
-    Actions, CounterId, Destination, Error, FlowContext, GroupId, GroupSpec, Miss, ModifyMask, Namespace,
-    RawDestination, Steering, TableId, TableSpec, TableType,
+    Actions, CounterId, Destination, Error, FlowContext, GroupId, GroupSpec, Miss, ModifyHeaderId, ModifyMask,
+    Namespace, RawDestination, Steering, TableId, TableSpec, TableType,
 };
 
 use crate::card::Card;
@@ -25,8 +25,10 @@ const ROOT_DISCONNECT: u16 = 1;
 const FTE_MODIFY: u16 = 1;
 /// Bit of `modify_field_select` of MODIFY_FLOW_TABLE: the miss table.
 const MODIFY_MISS: u32 = 1;
-/// Actions that a table takes.
+/// Actions that every table takes.
 const ACTIONS: u32 = Actions::ALLOW | Actions::DROP | Actions::FWD_DEST | Actions::COUNT;
+/// Those that need an e-switch.
+const MANAGERS_ACTIONS: u32 = ACTIONS | Actions::MOD_HDR;
 
 impl From<Error> for Stop {
     fn from(error: Error) -> Self {
@@ -66,13 +68,15 @@ fn miss(context: &[u8]) -> Result<Miss, Stop> {
 impl<M: DmaSpace + 'static> Card<M> {
     /// The tables that a command is about: the receive side of the function that asks; for a PF with an e-switch also the
     /// FDB and the ACLs of a vport, its own or the one named.
-    fn namespace(&self, call: &Call, other_vport: Option<u32>, table_type: u32) -> Result<Namespace, Stop> {
+    pub(super) fn namespace(&self, call: &Call, other_vport: Option<u32>, table_type: u32) -> Result<Namespace, Stop> {
         let kind = TableType::from_raw(table_type as u8)?;
         let manages = !self.virtual_functions(call.f).is_empty();
         let vport = match (kind, other_vport) {
             (TableType::NicRx, None) => 0,
             // There is one FDB, whichever vport is named.
             (TableType::Fdb, _) if manages => 0,
+            // What comes from the wire passes an ACL, too.
+            (TableType::EswIngressAcl, Some(named)) if manages && named == u32::from(UPLINK) => UPLINK,
             (TableType::EswIngressAcl | TableType::EswEgressAcl, named) if manages => {
                 let f = self.named_vport(call, named.is_some(), named.unwrap_or(0))?;
                 self.functions[f].setup.vport
@@ -94,11 +98,13 @@ impl<M: DmaSpace + 'static> Card<M> {
         use flow_table_context as ctx;
         let namespace = namespace_of!(self, call, cmd);
         let context = cmd::flow_table_context.of(call.input);
-        if [ctx::reformat_en, ctx::decap_en, ctx::sw_owner, ctx::termination_table].iter().any(|f| f.is_set(context)) {
-            return bad_param(Syndrome::BadCapability, "reformat, decap, software-owned and termination tables");
+        if [ctx::decap_en, ctx::sw_owner, ctx::termination_table].iter().any(|f| f.is_set(context)) {
+            return bad_param(Syndrome::BadCapability, "decap, software-owned and termination tables are not offered");
         }
         let (level, log_size) = (ctx::level.get(context) as u8, ctx::log_size.get(context) as u8);
-        let spec = TableSpec { miss: miss(context)?, ..TableSpec::new(namespace, level, log_size) };
+        // The driver's bridge offload asks that entries may reformat packets, whether or not any ever will.
+        let reformat_en = ctx::reformat_en.is_set(context);
+        let spec = TableSpec { miss: miss(context)?, reformat_en, ..TableSpec::new(namespace, level, log_size) };
         let id = self.steering(call).create_table(&spec)?;
         call.reply(create_flow_table_out::table_id, id.0);
         Ok(())
@@ -132,6 +138,7 @@ impl<M: DmaSpace + 'static> Card<M> {
         let context = query_flow_table_out::flow_table_context.of_mut(call.output);
         flow_table_context::level.set(context, u64::from(spec.level));
         flow_table_context::log_size.set(context, u64::from(spec.log_size));
+        flow_table_context::reformat_en.set(context, u64::from(spec.reformat_en));
         if let Miss::Table(id) = spec.miss {
             flow_table_context::table_miss_action.set(context, 1);
             flow_table_context::table_miss_id.set(context, u64::from(id.0));
@@ -197,7 +204,8 @@ impl<M: DmaSpace + 'static> Card<M> {
             return bad_param(Syndrome::BadCapability, "ignore_flow_level is not offered");
         }
         let index = call.get(cmd::flow_index);
-        let context = read_flow_context(namespace.table_type, cmd::flow_context.of(call.input))?;
+        let actions = if self.virtual_functions(call.f).is_empty() { ACTIONS } else { MANAGERS_ACTIONS };
+        let context = read_flow_context(namespace.table_type, actions, cmd::flow_context.of(call.input))?;
         self.check_destinations(call, &context)?;
         let steering = self.steering(call);
         match call.op_mod() {
@@ -266,6 +274,7 @@ impl<M: DmaSpace + 'static> Card<M> {
         flow_context::group_id.set(out, u64::from(entry.group.0));
         flow_context::flow_tag.set(out, u64::from(entry.flow_tag));
         flow_context::action.set(out, u64::from(entry.action.0));
+        flow_context::modify_header_id.set(out, u64::from(entry.modify_header.0));
         flow_context::match_value.of_mut(out).copy_from_slice(&entry.value.to_be_bytes());
         flow_context::destination_list_size.set(out, entry.destinations.len() as u64);
         flow_context::flow_counter_list_size.set(out, entry.counters.len() as u64);
@@ -293,10 +302,10 @@ fn tirs(context: &FlowContext) -> impl Iterator<Item = u32> {
     context.destinations.iter().filter_map(|d| if let Destination::Tir(tirn) = d { Some(*tirn) } else { None })
 }
 
-fn read_flow_context(table: TableType, raw: &[u8]) -> Result<FlowContext, Stop> {
+fn read_flow_context(table: TableType, actions: u32, raw: &[u8]) -> Result<FlowContext, Stop> {
     let action = flow_context::action.get32(raw);
-    if action & !ACTIONS != 0 {
-        return bad_param(Syndrome::BadCapability, format!("actions {:#x} are not offered", action & !ACTIONS));
+    if action & !actions != 0 {
+        return bad_param(Syndrome::BadCapability, format!("actions {:#x} are not offered", action & !actions));
     }
     if flow_context::extended_destination.is_set(raw) {
         return bad_param(Syndrome::BadCapability, "extended destinations are not offered");
@@ -304,6 +313,7 @@ fn read_flow_context(table: TableType, raw: &[u8]) -> Result<FlowContext, Stop> 
     let value = MatchParam::from_be_bytes(flow_context::match_value.of(raw));
     let mut context = FlowContext::new(GroupId(flow_context::group_id.get32(raw)), value, action);
     context.flow_tag = flow_context::flow_tag.get32(raw);
+    context.modify_header = ModifyHeaderId(flow_context::modify_header_id.get32(raw));
     let count = flow_context::destination_list_size.get(raw) as usize;
     let counters = flow_context::flow_counter_list_size.get(raw) as usize;
     let list = flow_context::destination.of(raw);

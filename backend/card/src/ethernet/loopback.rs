@@ -7,6 +7,7 @@
 
 use mlx5emu_prm::layouts::{nic_vport_context, tirc};
 use mlx5emu_prm::states::SelfLbBlock;
+use mlx5emu_steering::key::Registers;
 
 use super::objects::Tir;
 use crate::eswitch::vport::NicVport;
@@ -20,6 +21,30 @@ pub(crate) enum Source {
     Vport(u16),
     /// A send queue of this very function, and its transport domain.
     Own(Option<u32>),
+}
+
+/// What is known of a frame that comes to a function, and is not in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Origin {
+    /// Where it comes from.
+    pub source: Source,
+    /// The metadata registers that the e-switch lets through to the function's receive tables.
+    pub regs: Registers,
+}
+
+impl From<Source> for Origin {
+    fn from(source: Source) -> Self {
+        Self { source, regs: Registers::default() }
+    }
+}
+
+/// The queue that sends a frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Sender {
+    /// Its number; 0 for what comes from the wire.
+    pub sqn: u32,
+    /// The transport domain of its TIS.
+    pub domain: Option<u32>,
 }
 
 /// Where a frame that a function sends goes.

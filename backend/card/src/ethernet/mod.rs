@@ -11,6 +11,7 @@ pub mod flow;
 pub mod flow_counters;
 pub(crate) mod loopback;
 pub mod lro;
+mod modify_headers;
 pub mod objects;
 pub mod pause;
 pub mod port;
@@ -67,12 +68,12 @@ pub const LOG_MAX_UC_LIST: u32 = 7;
 pub const LOG_MAX_MC_LIST: u32 = 11;
 /// log2 of the VLANs in a vport's list.
 pub const LOG_MAX_VLAN_LIST: u32 = 12;
-/// Levels of receive tables: with all its name spaces the driver needs 121 of them.
-pub const MAX_FT_LEVEL: u32 = 128;
+/// Levels of tables: with all its name spaces the driver needs 121 of them to receive, and in switchdev mode 186 of the FDB.
+pub const MAX_FT_LEVEL: u32 = 255;
 /// log2 of a table's entries: tables are sparse, this is the largest pool that the driver takes from.
 pub const LOG_MAX_FT_SIZE: u32 = 22;
 /// log2 of the entries of a table of the e-switch: drivers fill a pool of their own of this size.
-pub const LOG_MAX_FDB_SIZE: u32 = 16;
+pub const LOG_MAX_FDB_SIZE: u32 = 22;
 /// log2 of the flow tables.
 pub const LOG_MAX_FT_NUM: u32 = 12;
 /// log2 of the flow entries.
@@ -81,6 +82,10 @@ pub const LOG_MAX_FLOW: u32 = 20;
 pub const LOG_MAX_DESTINATION: u32 = 5;
 /// log2 of the counters of an entry: `log_max_flow_counter`.
 pub const LOG_MAX_FLOW_COUNTER: u32 = 0;
+/// Actions of a modify-header object: `max_modify_header_actions`.
+pub const MAX_MODIFY_HEADER_ACTIONS: u32 = 16;
+/// log2 of the modify-header objects: `log_max_modify_header_context`.
+pub const LOG_MAX_MODIFY_HEADER: u32 = 16;
 /// Flow counters: `max_flow_counter`.
 pub const MAX_FLOW_COUNTERS: u32 = 1 << 16;
 /// Sizes of bulks, a bit for each: `flow_counter_bulk_alloc`. Bit 0 is 128 counters.
@@ -165,6 +170,8 @@ impl Ethernet {
             destinations_per_entry: 1 << LOG_MAX_DESTINATION,
             counters_per_entry: 1 << LOG_MAX_FLOW_COUNTER,
             counters: MAX_FLOW_COUNTERS as usize,
+            modify_headers: 1 << LOG_MAX_MODIFY_HEADER,
+            modify_actions: MAX_MODIFY_HEADER_ACTIONS as usize,
             log_table_size: LOG_MAX_FT_SIZE as u8,
             level: MAX_FT_LEVEL as u8,
             ..Limits::default()

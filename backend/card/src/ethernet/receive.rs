@@ -10,7 +10,7 @@ use mlx5emu_steering::tables::{Budget, MAX_BURST, Namespace, Packets, TableType,
 use smallvec::SmallVec;
 
 use super::deliver::{Arrival, Open};
-use super::loopback::{Source, is_multicast};
+use super::loopback::{Origin, Source, is_multicast};
 use super::objects::{Dispatch, Tir};
 use crate::capture::Direction::Inbound;
 use crate::capture::{DropReason, Point};
@@ -100,19 +100,19 @@ struct Intake<'f, 'l, 'n> {
 
 impl<M: DmaSpace + 'static> Function<M> {
     /// Frames arrive at this function's vport. With `late`, what finds no receive WQE goes there.
-    pub(crate) fn receive(&self, source: Source, frames: &[&[u8]], now: u64, late: Lates<'_>, fates: &mut Fates) {
+    pub(crate) fn receive(&self, origin: Origin, frames: &[&[u8]], now: u64, late: Lates<'_>, fates: &mut Fates) {
         let before = fates.len();
         if self.state.ethernet.backlog.is_empty() {
             // What can't be delivered yet is put aside, with all that comes behind it.
-            let _ = self.receive_seen(source, frames, now, late, fates);
+            let _ = self.receive_seen(origin, frames, now, late, fates);
         }
         for frame in frames.get(fates.len() - before..).unwrap_or(&[]) {
-            fates.push(self.put_aside(source, frame, now));
+            fates.push(self.put_aside(origin, frame, now));
         }
     }
 
-    fn put_aside(&self, source: Source, frame: &[u8], now: u64) -> Fate {
-        if self.state.ethernet.backlog.push(source, frame) {
+    fn put_aside(&self, origin: Origin, frame: &[u8], now: u64) -> Fate {
+        if self.state.ethernet.backlog.push(origin, frame) {
             return Fate::Aside;
         }
         self.state.vport.counters.dropped.fetch_add(1, Relaxed);
@@ -123,14 +123,14 @@ impl<M: DmaSpace + 'static> Function<M> {
     /// [`Function::try_receive`], seen by the taps of the vport.
     fn receive_seen(
         &self,
-        source: Source,
+        origin: Origin,
         frames: &[&[u8]],
         now: u64,
         late: Lates<'_>,
         fates: &mut Fates,
     ) -> Result<(), DmaError> {
         let before = fates.len();
-        let done = self.try_receive(source, frames, now, late, fates);
+        let done = self.try_receive(origin, frames, now, late, fates);
         for (frame, fate) in frames.iter().zip(fates.get(before..).unwrap_or(&[])) {
             if *fate != Fate::Late {
                 self.seen(frame, now, *fate);
@@ -146,8 +146,8 @@ impl<M: DmaSpace + 'static> Function<M> {
 
     /// Delivers what was put aside; the first frame that still can't be delivered says what it needs.
     pub(crate) fn retry_backlog(&self, now: u64) -> Result<(), DmaError> {
-        while let Some((source, frame)) = self.state.ethernet.backlog.first() {
-            self.receive_seen(source, &[&frame], now, None, &mut Fates::new())?;
+        while let Some((origin, frame)) = self.state.ethernet.backlog.first() {
+            self.receive_seen(origin, &[&frame], now, None, &mut Fates::new())?;
             self.state.ethernet.backlog.pop();
         }
         Ok(())
@@ -157,7 +157,7 @@ impl<M: DmaSpace + 'static> Function<M> {
     /// memory that only messages reach, and is to be given again.
     fn try_receive(
         &self,
-        source: Source,
+        origin: Origin,
         frames: &[&[u8]],
         now: u64,
         late: Lates<'_>,
@@ -168,12 +168,13 @@ impl<M: DmaSpace + 'static> Function<M> {
             fates.extend(frames.iter().map(|_| Fate::Dropped(DropReason::NotInitialized)));
             return Ok(());
         }
+        let Origin { source, regs } = origin;
         let source_port = match source {
             Source::Wire => UPLINK,
             Source::Vport(vport) => vport,
             Source::Own(_) => self.setup.vport,
         };
-        let meta = Metadata { source_port, ..Metadata::default() };
+        let meta = Metadata { source_port, regs, ..Metadata::default() };
         let root = Namespace::new(TableType::NicRx, 0);
         let mut packets = self.borrow_packets();
         let mut intake = Intake { source, now, late, open: None, received: SmallVec::new() };

@@ -15,6 +15,7 @@ use smallvec::SmallVec;
 use super::Queue;
 use super::ahead::Ahead;
 use super::failure::vendor_syndrome;
+use super::loopback::Sender;
 use super::segment::segment;
 use super::sq::{Sq, SqMoving, WqState};
 use crate::card::{Card, FunctionIndex};
@@ -130,7 +131,7 @@ impl<M: DmaSpace + 'static> Card<M> {
             function.run_wqes(sqn, sq, &mut moving, now, burst)
         };
         let frames: SmallVec<[&[u8]; BURST_WQES]> = burst.frames().collect();
-        self.transmit(f, domain, &frames, now, wake);
+        self.transmit(f, Sender { sqn, domain }, &frames, now, wake);
         result
     }
 }

@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use super::{Faults, What};
 use crate::capture::{Direction, DropReason, Point};
 use crate::card::{Card, FunctionIndex};
-use crate::ethernet::loopback::Source;
+use crate::ethernet::loopback::{Origin, Sender};
 
 /// Frames of a card that are late, at most; further ones are lost.
 const MAX_DELAYED: usize = 1024;
@@ -39,10 +39,10 @@ pub(crate) enum Way {
     ToWire(usize),
     /// It comes to a port.
     FromWire(usize),
-    /// A function sends it by a queue of this transport domain.
-    FromVport(FunctionIndex, Option<u32>),
+    /// A function sends it.
+    FromVport(FunctionIndex, Sender),
     /// It comes to a function.
-    ToVport(FunctionIndex, Source),
+    ToVport(FunctionIndex, Origin),
 }
 
 /// What becomes of a frame.

@@ -7,12 +7,13 @@ use std::collections::BTreeMap;
 use mlx5emu_prm::capability::{CapMode, CapType};
 use mlx5emu_prm::field::Field;
 use mlx5emu_prm::layouts::{
-    be32, cmd_hca_cap, cmd_hca_cap_2, flow_table_eswitch_cap, flow_table_fields_supported, flow_table_nic_cap,
-    flow_table_prop_layout, per_protocol_networking_offload_caps, shampo_cap,
+    be32, cmd_hca_cap, cmd_hca_cap_2, e_switch_cap, flow_table_eswitch_cap, flow_table_fields_supported,
+    flow_table_nic_cap, flow_table_prop_layout, per_protocol_networking_offload_caps, shampo_cap,
 };
 
 use crate::card::{FunctionSetup, Personality};
 use crate::error::{Done, Syndrome, bad_param};
+use crate::eswitch::context::FDB_TO_VPORT_REG_C;
 use crate::eswitch::l2;
 use crate::function::pages::PageIds;
 use crate::{ethernet, memory, queues, rdma};
@@ -54,11 +55,11 @@ impl Capabilities {
             (CapType::GENERAL, general),
             (CapType::GENERAL_2, general_2()),
             (CapType::ETHERNET_OFFLOADS, ethernet_offloads()),
-            (CapType::FLOW_TABLE, flow_tables()),
+            (CapType::FLOW_TABLE, flow_tables(manager)),
             (CapType::SHAMPO, shampo()),
         ];
         if manager {
-            offered.extend([(CapType::ESWITCH, area()), (CapType::ESWITCH_FLOW_TABLE, eswitch_flow_tables())]);
+            offered.extend([(CapType::ESWITCH, eswitch()), (CapType::ESWITCH_FLOW_TABLE, eswitch_flow_tables())]);
         }
         for (kind, mut area) in offered {
             if manager && kind == CapType::GENERAL {
@@ -269,12 +270,42 @@ fn shampo() -> Box<[u8]> {
     a
 }
 
-fn flow_tables() -> Box<[u8]> {
+fn flow_tables(manager: bool) -> Box<[u8]> {
     use flow_table_prop_layout as prop;
     let mut a = area();
     let receive = flow_table_nic_cap::flow_table_properties_nic_receive.of_mut(&mut a);
     table_properties(receive, ethernet::LOG_MAX_FT_SIZE);
     match_fields(prop::ft_field_support.of_mut(receive));
+    if manager {
+        registers(receive);
+    }
+    a
+}
+
+/// Tables match and change the metadata registers.
+fn registers(properties: &mut [u8]) {
+    use flow_table_prop_layout as prop;
+    prop::log_max_modify_header_context.set(properties, u64::from(ethernet::LOG_MAX_MODIFY_HEADER));
+    prop::max_modify_header_actions.set(properties, u64::from(ethernet::MAX_MODIFY_HEADER_ACTIONS));
+    let fields = prop::ft_field_support.of_mut(properties);
+    for field in [
+        flow_table_fields_supported::metadata_reg_c_0,
+        flow_table_fields_supported::metadata_reg_c_1,
+        flow_table_fields_supported::metadata_reg_c_2,
+        flow_table_fields_supported::metadata_reg_c_3,
+        flow_table_fields_supported::metadata_reg_c_4,
+        flow_table_fields_supported::metadata_reg_c_5,
+        flow_table_fields_supported::metadata_reg_c_6,
+        flow_table_fields_supported::metadata_reg_c_7,
+    ] {
+        field.set(fields, 1);
+    }
+}
+
+/// The e-switch of a port. What comes from the wire passes an ACL, so that switchdev mode can mark it.
+fn eswitch() -> Box<[u8]> {
+    let mut a = area();
+    e_switch_cap::esw_uplink_ingress_acl.set(&mut a, 1);
     a
 }
 
@@ -345,6 +376,8 @@ fn eswitch_flow_tables() -> Box<[u8]> {
     use flow_table_fields_supported as can;
     use flow_table_prop_layout as prop;
     let mut a = area();
+    cap::fdb_to_vport_reg_c_id.set(&mut a, FDB_TO_VPORT_REG_C);
+    cap::fdb_modify_header_fwd_to_table.set(&mut a, 1);
     for table in [
         cap::flow_table_properties_nic_esw_fdb,
         cap::flow_table_properties_esw_acl_ingress,
@@ -355,6 +388,7 @@ fn eswitch_flow_tables() -> Box<[u8]> {
         let fields = prop::ft_field_support.of_mut(properties);
         match_fields(fields);
         can::source_eswitch_port.set(fields, 1);
+        registers(properties);
     }
     a
 }

@@ -2,6 +2,8 @@
 
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
 
+pub mod vfs;
+
 use mlx5emu_driver::in_process::{InProcess, SharedWorld, World, two_ports};
 use mlx5emu_driver::{Config, Driver, Farewell, NetConfig};
 

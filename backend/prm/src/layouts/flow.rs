@@ -179,4 +179,36 @@ crate::layouts! {
     query_flow_counter_out(0x10, Ifc) { status @0x0[31:8], syndrome @0x4[31:32] } {
         flow_statistics @0x10 list(traffic_counter),
     }
+
+    /// ALLOC_MODIFY_HEADER_CONTEXT input. An action is one of the three below.
+    alloc_modify_header_context_in(0x10, Ifc) {
+        opcode @0x0[31:16], op_mod @0x4[15:16], table_type @0xc[31:8], num_of_actions @0xc[7:8],
+    } { actions @0x10 list(bytes) }
+
+    /// ALLOC_MODIFY_HEADER_CONTEXT output.
+    alloc_modify_header_context_out(0x10, Ifc) {
+        status @0x0[31:8], syndrome @0x4[31:32], modify_header_id @0x8[31:32],
+    }
+
+    /// DEALLOC_MODIFY_HEADER_CONTEXT input.
+    dealloc_modify_header_context_in(0x10, Ifc) {
+        opcode @0x0[31:16], op_mod @0x4[15:16], modify_header_id @0x8[31:32],
+    }
+
+    /// DEALLOC_MODIFY_HEADER_CONTEXT output.
+    dealloc_modify_header_context_out(0x10, Ifc) { status @0x0[31:8], syndrome @0x4[31:32] }
+
+    /// A field is set.
+    set_action_in(0x8, Ifc) {
+        action_type @0x0[31:4], field @0x0[27:12], offset @0x0[12:5], length @0x0[4:5], data @0x4[31:32],
+    }
+
+    /// Something is added to a field.
+    add_action_in(0x8, Ifc) { action_type @0x0[31:4], field @0x0[27:12], data @0x4[31:32] }
+
+    /// A field is copied to another.
+    copy_action_in(0x8, Ifc) {
+        action_type @0x0[31:4], src_field @0x0[27:12], src_offset @0x0[12:5], length @0x0[4:5],
+        dst_field @0x4[27:12], dst_offset @0x4[12:5],
+    }
 }

@@ -1,0 +1,27 @@
+#!/bin/sh
+# shows: RDMA's driver comes when the e-switch is in switchdev mode already: the IB device of the uplink comes, with a port for each representor
+# tier: full
+# card: vfs = 2
+# timeout: 180
+# broken: no IB device, or one without the representors: what Linux did before the representors' life cycle was put in order (7.2)
+. "${0%/*}/../lib/tap.sh"
+. "${0%/*}/../lib/reset.sh"
+. "${0%/*}/../lib/vfs.sh"
+. "${0%/*}/../lib/eswitch.sh"
+. "${0%/*}/../lib/rdma.sh"
+
+without_rdma
+load
+with_vfs 2
+switchdev_messages
+check "$total VFs come" numvfs "$pf0" "$total"
+until_true 60 vfs_are_there "$pf0" "$total"
+check "the e-switch changes to switchdev" eswitch "$pf0" switchdev
+check "each VF has a representor" until_true 30 reps_are_there "$pf0" "$total"
+check "RDMA's driver comes" with_rdma
+check "the uplink and each VF have a port of its IB device" until_true 30 ib_reps "$pf0" "$total"
+check "RDMA's driver goes" without_rdma
+check "the representors stay" reps_are_there "$pf0" "$total"
+check "the VFs go" numvfs "$pf0" 0
+check_dmesg
+finish
