@@ -66,11 +66,20 @@ pub(crate) fn changes(outcomes: &[Outcome], kernel: &str, against: &str) -> Vec<
             (Verdict::Failed { .. }, Verdict::Failed { .. }) => Kind::StillFails,
             (Verdict::Failed { .. }, Verdict::Passed | Verdict::Skipped { .. }) => Kind::Regression,
             (Verdict::Passed, Verdict::Failed { .. }) => Kind::Fixed,
-            (Verdict::Passed, Verdict::Passed) => return None,
+            // A point that is known not to hold is one all the same.
+            (Verdict::Passed, Verdict::Passed) => match (lacks(now, before), lacks(before, now)) {
+                (true, _) => Kind::Regression,
+                (false, true) => Kind::Fixed,
+                (false, false) => return None,
+            },
             (Verdict::Skipped { .. }, Verdict::Skipped { .. }) => return None,
             _ => Kind::NotCompared,
         };
         let line = |outcome: &Outcome| match outcome.story() {
+            None if known(outcome).next().is_some() => {
+                let known: Vec<_> = known(outcome).collect();
+                format!("{}, but {} does not hold, as is known", outcome.verdict.word(), known.join(" and "))
+            }
             None => outcome.verdict.word().to_string(),
             Some(story) => format!("{}: {story}", outcome.verdict.word()),
         };
@@ -78,6 +87,17 @@ pub(crate) fn changes(outcomes: &[Outcome], kernel: &str, against: &str) -> Vec<
         Some(Change { name: name.to_string(), kind, kernel, against, now: line(now), before: line(before) })
     };
     names.into_iter().filter_map(change).collect()
+}
+
+/// The points that are known not to hold, and do not, without their numbers.
+fn known(outcome: &Outcome) -> impl Iterator<Item = &str> {
+    let fails = outcome.todo.iter().filter(|point| !outcome.unexpected.contains(point));
+    fails.map(|point| point.split_once(" - ").map_or(point.as_str(), |(_, name)| name))
+}
+
+/// Whether a point does not hold for one that holds for the other.
+fn lacks(one: &Outcome, other: &Outcome) -> bool {
+    known(one).any(|point| known(other).all(|has| has != point))
 }
 
 fn badness(verdict: &Verdict) -> u8 {
@@ -93,6 +113,24 @@ fn badness(verdict: &Verdict) -> u8 {
 mod tests {
     use super::*;
     use crate::result::outcome;
+
+    #[test]
+    fn what_is_known_not_to_hold_is_compared_point_by_point() {
+        let with = |kernel: &str, todo: &[&str], unexpected: &[&str]| Outcome {
+            kernel: kernel.into(),
+            todo: todo.iter().map(|point| point.to_string()).collect(),
+            unexpected: unexpected.iter().map(|point| point.to_string()).collect(),
+            ..outcome("a/b", Verdict::Passed)
+        };
+        let kind = |now: Outcome, before: Outcome| changes(&[now, before], "new", "old").first().map(|c| c.kind);
+        let known = ["3 - it comes"];
+        assert_eq!(kind(with("new", &known, &[]), with("old", &["2 - it comes"], &[])), None);
+        assert_eq!(kind(with("new", &[], &[]), with("old", &known, &[])), Some(Kind::Fixed));
+        assert_eq!(kind(with("new", &known, &known), with("old", &known, &[])), Some(Kind::Fixed));
+        assert_eq!(kind(with("new", &known, &[]), with("old", &[], &[])), Some(Kind::Regression));
+        let told = changes(&[with("new", &[], &[]), with("old", &known, &[])], "new", "old")[0].to_string();
+        assert_eq!(told, "fixed: a/b: new: passed; old: passed, but it comes does not hold, as is known");
+    }
 
     #[test]
     fn only_what_differs_or_fails_is_told() {

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand, ValueHint};
+use clap::{Args, Subcommand, ValueEnum, ValueHint};
 use mlx5emu_config::FunctionName;
 use mlx5emu_config::control::MAX_SNAPLEN;
 
@@ -95,14 +95,30 @@ pub(crate) struct Inject {
 Examples:
   mlx5emu ctl inspect
   mlx5emu ctl inspect pf0
-  mlx5emu ctl inspect --json pf0/pages | jq .given")]
+  mlx5emu ctl inspect --json pf0/pages | jq .given
+  mlx5emu ctl inspect eswitch/pf0          its vports, tables and rules
+  mlx5emu ctl inspect eswitch --format dot | dot -Tsvg >eswitch.svg")]
 pub(crate) struct Inspect {
     /// The part to print, names separated by '/' [default: everything]
     #[arg(value_name = "PATH", default_value = "", hide_default_value = true)]
     pub(crate) path: String,
-    /// Print JSON
-    #[arg(long)]
+    /// Print JSON: the same as --format json
+    #[arg(long, conflicts_with = "format")]
     pub(crate) json: bool,
+    /// How to print it
+    #[arg(long, value_name = "FORM", value_enum, default_value_t = TreeForm::Text)]
+    pub(crate) format: TreeForm,
+}
+
+/// What `inspect` prints.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum TreeForm {
+    /// Indented lines and tables
+    Text,
+    /// JSON
+    Json,
+    /// A picture of the e-switch, for Graphviz
+    Dot,
 }
 
 /// Print the firmware commands that were given, oldest first

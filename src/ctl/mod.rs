@@ -2,6 +2,7 @@
 
 mod capture;
 mod commands;
+mod dot;
 mod fault;
 mod sweep;
 mod tree;
@@ -11,7 +12,7 @@ use std::io::Write;
 use mlx5emu_config::control::{Client, ClientError, Event, Reply, Request};
 use mlx5emu_guest_tests::emu::{self, Order, OrderError};
 
-use crate::cli::{Ctl, CtlVerb, EmuVerb, Inject, Inspect, OtherVm, VmAction};
+use crate::cli::{Ctl, CtlVerb, EmuVerb, Inject, Inspect, OtherVm, TreeForm, VmAction};
 use crate::failure::Failure;
 use crate::locate;
 
@@ -68,7 +69,14 @@ fn perform(client: &mut Client, verb: &CtlVerb) -> Result<u8, Failure> {
 fn inspect(client: &mut Client, args: &Inspect) -> Result<u8, Failure> {
     let reply = client.call(Request::Inspect { path: args.path.clone() }).map_err(Failure::failed)?;
     let Reply::Inspect { tree } = reply else { return Err(unexpected()) };
-    let text = if args.json { format!("{tree:#}\n") } else { tree::render(&tree) };
+    let text = match if args.json { TreeForm::Json } else { args.format } {
+        TreeForm::Text => tree::render(&tree),
+        TreeForm::Json => format!("{tree:#}\n"),
+        TreeForm::Dot => match dot::render(&tree) {
+            Some(picture) => picture,
+            None => return Err(Failure::usage("only an e-switch can be drawn: 'inspect --format dot eswitch'")),
+        },
+    };
     std::io::stdout().write_all(text.as_bytes())?;
     Ok(0)
 }

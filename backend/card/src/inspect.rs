@@ -46,6 +46,7 @@ impl<M: DmaSpace + 'static> Card<M> {
         json!({
             "firmware": { "version": format!("{major}.{minor}.{sub:04}"), "psid": self.personality.psid },
             "functions": functions,
+            "eswitch": self.inspect_eswitches(),
             "ports": ports,
             "sw_reset_owner": self.sw_reset_owner(),
         })

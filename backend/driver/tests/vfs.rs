@@ -93,7 +93,7 @@ fn switched(seed: u64) -> (SharedWorld, Drv, Drv, [Drv; 2], Fdb) {
         set_mac(&mut pf, n.into(), mac(n));
         pf.command(&fdb.entry(n.into(), mac(n), &[n.into()]), OUT).unwrap();
         let mut vf = Driver::probe(host, Config::default()).unwrap();
-        vf.open(NetConfig::default()).unwrap();
+        vf.open(net()).unwrap();
         assert!(vf.link_up().unwrap());
         assert_eq!(common::mac(&vf), mac(n), "the PF's address is the VF's");
         vfs.push(vf);
@@ -266,4 +266,57 @@ fn everybody_leaves_in_order() {
     pf.destroy_flow_table(TableType::FDB, fdb.table).unwrap();
     goodbye(pf);
     goodbye(other);
+}
+
+/// Puts a vport into a VLAN, with a priority; 0 takes it out.
+fn set_vlan(pf: &mut Drv, vport: u32, vlan: u64, priority: u64) {
+    use modify_esw_vport_context_in as layout;
+    let mut cmd = input(Opcode::MODIFY_ESW_VPORT_CONTEXT, layout::SIZE);
+    layout::other_vport.set(&mut cmd, 1);
+    layout::vport_number.set(&mut cmd, vport.into());
+    let select = layout::field_select.of_mut(&mut cmd);
+    esw_vport_context_fields_select::vport_cvlan_strip.set(select, 1);
+    esw_vport_context_fields_select::vport_cvlan_insert.set(select, 1);
+    let context = layout::esw_vport_context.of_mut(&mut cmd);
+    esw_vport_context::vport_cvlan_strip.set(context, (vlan != 0).into());
+    esw_vport_context::vport_cvlan_insert.set(context, (vlan != 0).into());
+    esw_vport_context::cvlan_id.set(context, vlan);
+    esw_vport_context::cvlan_pcp.set(context, priority);
+    pf.command(&cmd, OUT).unwrap();
+}
+
+fn tagged(frame: &[u8], tci: u16) -> Vec<u8> {
+    let [high, low] = tci.to_be_bytes();
+    [&frame[..12], &[0x81, 0, high, low], &frame[12..]].concat()
+}
+
+#[test]
+fn a_vf_in_a_vlan_has_its_tag_put_in_and_taken_out() {
+    let (world, mut pf, _other, [mut vf0, mut vf1], _fdb) = switched(10);
+    set_vlan(&mut pf, 1, 5, 3);
+    let (there, back) = (plain(common::mac(&pf), mac(1), 64, 1), plain(mac(1), common::mac(&pf), 64, 2));
+    vf0.send(&there).unwrap();
+    assert_eq!(received(&world, &mut pf), [tagged(&there, 0x6005)]);
+    // What has a tag keeps it.
+    vf0.send(&tagged(&there, 0x0007)).unwrap();
+    assert_eq!(received(&world, &mut pf), [tagged(&there, 0x0007)]);
+    pf.send(&tagged(&back, 0x6005)).unwrap();
+    pf.send(&back).unwrap();
+    assert_eq!(received(&world, &mut vf0), [back.clone(), back.clone()]);
+    // In the same VLAN, VFs see none of it.
+    set_vlan(&mut pf, 2, 5, 0);
+    let across = plain(mac(2), mac(1), 64, 3);
+    vf0.send(&across).unwrap();
+    assert_eq!(received(&world, &mut vf1), [across]);
+    set_vlan(&mut pf, 1, 0, 0);
+    vf0.send(&there).unwrap();
+    assert_eq!(received(&world, &mut pf), [there]);
+    // Insertion whatever a frame has is not offered.
+    use modify_esw_vport_context_in as layout;
+    let mut cmd = input(Opcode::MODIFY_ESW_VPORT_CONTEXT, layout::SIZE);
+    layout::other_vport.set(&mut cmd, 1);
+    layout::vport_number.set(&mut cmd, 1);
+    esw_vport_context_fields_select::vport_cvlan_insert.set(layout::field_select.of_mut(&mut cmd), 1);
+    esw_vport_context::vport_cvlan_insert.set(layout::esw_vport_context.of_mut(&mut cmd), 3);
+    assert_eq!(pf.refusal(&cmd, OUT).unwrap().0, Status::BAD_PARAM);
 }

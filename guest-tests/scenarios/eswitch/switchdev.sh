@@ -49,6 +49,13 @@ for round in 1 2 3; do
 	check "it reaches the VF ($round)" all_echoes 20 ping -i 0.02 198.51.100.10
 	sent=$(($(rep_counter "$rep0" vport_tx_packets) - sent)) received=$(($(rep_counter "$rep0" vport_rx_packets) - received))
 	check "the card has counted both ways ($sent, $received, $round)" test $sent -ge 40 -a $received -ge 40
+	if [ $round = 1 ]; then
+		received=$(rep_counter "$rep0" vport_rx_bytes)
+		ip netns exec vf0 ping -q -c 10 -i 0.05 -W 1 -s 1000 -I "$device0" 224.0.0.1 >/dev/null
+		received=$(($(rep_counter "$rep0" vport_rx_bytes) - received))
+		todo "Linux leaves the octets of multicast frames out of vport_rx_bytes" \
+			check "octets of groups are counted, too ($received)" test $received -ge 10000
+	fi
 	ip addr del 198.51.100.1/24 dev "$rep0"
 	ip -n vf0 addr del 198.51.100.10/24 dev "$device0"
 

@@ -39,3 +39,38 @@ ib_reps() {
 		return 1
 	}
 }
+
+# against COMMAND…: COMMAND, while RDMA's driver comes and goes. What is refused meanwhile is no failure.
+against() {
+	touch /run/racing
+	while [ -e /run/racing ]; do
+		with_rdma
+		without_rdma
+	done >/run/rdma.said 2>&1 &
+	racer=$!
+	"$@" >/run/raced.said 2>&1
+	rm /run/racing
+	wait $racer
+	echo "refused: $(busybox wc -l </run/raced.said) of the one, $(busybox wc -l </run/rdma.said) of the other"
+}
+
+# What the kernel says of what is refused then.
+races_messages() {
+	tolerate "mlx5_ib: probe of .* failed with error -[0-9]+$"
+}
+
+# works_after_races: from any state, everything works; then all is as it was at first.
+works_after_races() {
+	check "RDMA's driver goes" until_true 10 without_rdma
+	check "VFs go" numvfs "$pf0" 0
+	check "the e-switch changes to legacy" eswitch "$pf0" legacy
+	check "$total VFs come again" numvfs "$pf0" "$total"
+	until_true 60 vfs_are_there "$pf0" "$total"
+	check "the e-switch changes to switchdev again" eswitch "$pf0" switchdev
+	check "each VF has a representor" until_true 30 reps_are_there "$pf0" "$total"
+	check "RDMA's driver comes" with_rdma
+	todo_before 7.2 "RDMA's representors do not come late" \
+		check "the uplink and each VF have a port of its IB device" until_true 30 ib_reps "$pf0" "$total"
+	check "the VFs go again" numvfs "$pf0" 0
+	check "the driver unloads" unload
+}

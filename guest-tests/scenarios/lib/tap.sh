@@ -4,6 +4,7 @@
 #   same "what" EXPECTED ACTUAL        one test point: the two are equal
 #   say TEXT…                          a comment
 #   todo WHY COMMAND…                  a check or same that is known to fail, and why; it is no failure, and told when it holds
+#   todo_before VERSION WHY COMMAND…   the same on kernels older than that, 7.2 say; on others a check or same like any other
 #   skip_all WHY                       the scenario cannot run here
 #   finish                             prints the plan; exit status 1 if a point failed
 #
@@ -33,6 +34,16 @@ todo() {
 	shift
 	"$@"
 	todo=
+}
+
+todo_before() {
+	if [ "$(printf '%s\n' "$1" "$(uname -r)" | sort -V | head -n 1)" = "$1" ]; then
+		shift 2
+		"$@"
+	else
+		shift
+		todo "$@"
+	fi
 }
 
 check() {

@@ -47,8 +47,10 @@ for round in 1 2 3; do
 		recovery_messages
 		check "a PF gives a VF an address" ip link set "$port0" vf 1 mac 02:00:00:00:aa:01
 		second=$(vf "$pf0" 1)
+		recovered=$(recoveries "$second")
 		check "which it has after a function reset" sh -c "echo 1 >/sys/bus/pci/devices/$second/reset"
 		ip netns del vf1
+		check "its driver recovers" until_true 60 more_recoveries "$second" "$recovered"
 		until_true 60 netdev "$second"
 		same "the address is the one given" 02:00:00:00:aa:01 "$(cat "/sys/bus/pci/devices/$second/net/"*/address)"
 		check "the VF comes up again" house "$pf0" 1 vf1 11

@@ -5,6 +5,7 @@
 //! the resets of its function and is kept here; what its own driver sets is the vport's ([`vport`]).
 
 pub mod context;
+mod inspect;
 pub mod l2;
 pub mod manager;
 pub mod switch;

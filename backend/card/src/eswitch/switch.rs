@@ -11,7 +11,7 @@ use mlx5emu_prm::layouts::esw_vport_context;
 use mlx5emu_steering::key::{Metadata, Registers};
 use mlx5emu_steering::tables::{Budget, Namespace, Outcome, Steering, TableType, Target, Verdict, Verdicts};
 
-use super::{AdminState, PF_VPORT, UPLINK};
+use super::{AdminState, PF_VPORT, UPLINK, context};
 use crate::capture::Direction::Outbound;
 use crate::capture::{DropReason, Point};
 use crate::card::{Card, FunctionIndex};
@@ -167,7 +167,9 @@ impl<M: DmaSpace + 'static> Card<M> {
     /// Frames come to the e-switch: by the ingress ACL of where they come from to the FDB. Says how many that ACL dropped.
     fn enter(&self, steering: &Steering, frames: &[&[u8]], passage: &mut Passage<'_>, fates: &mut Fates) -> usize {
         let acl = Stage::acl(steering, TableType::EswIngressAcl, passage.from);
-        self.through_acl(acl, &Registers::default(), frames, passage, fates, &mut |frames, regs, passage, fates| {
+        let from = self.function_of_vport(passage.port, passage.from).and_then(|f| self.admin(f));
+        let tag = from.and_then(|admin| context::inserted(&admin.context[..]));
+        let to_fdb = |frames: &[&[u8]], regs: &Registers, passage: &mut Passage<'_>, fates: &mut Fates| {
             self.through(
                 Stage::fdb(steering),
                 regs,
@@ -178,6 +180,14 @@ impl<M: DmaSpace + 'static> Card<M> {
                     self.follow(steering, frames, (verdicts, outcome), passage, fates);
                 },
             );
+        };
+        self.through_acl(acl, &Registers::default(), frames, passage, fates, &mut |frames, regs, passage, fates| {
+            let Some(tag) = tag else { return to_fdb(frames, regs, passage, fates) };
+            let mut tagged = Vec::new();
+            for frame in frames {
+                context::insert_cvlan(frame, tag, &mut tagged);
+                to_fdb(&[&tagged], regs, passage, fates);
+            }
         })
     }
 
@@ -306,7 +316,15 @@ impl<M: DmaSpace + 'static> Card<M> {
         };
         let acl = Stage::acl(steering, TableType::EswEgressAcl, to);
         let stopped = self.through_acl(acl, regs, frames, passage, fates, &mut |frames, regs, passage, fates| {
-            self.hand_over(f, self.kept(f, regs), frames, passage, fates);
+            let regs = self.kept(f, regs);
+            if !self.admin(f).is_some_and(|admin| context::strips(&admin.context[..])) {
+                return self.hand_over(f, regs, frames, passage, fates);
+            }
+            let mut untagged = Vec::new();
+            for frame in frames {
+                context::strip_cvlan(frame, &mut untagged);
+                self.hand_over(f, regs, &[&untagged], passage, fates);
+            }
         });
         self.drop_at(f, stopped);
     }

@@ -5,10 +5,11 @@ use mlx5emu_prm::layouts::{
     create_flow_group_in, create_flow_group_out, create_flow_table_in, create_flow_table_out, delete_fte_in,
     dest_format_struct, destroy_flow_group_in, destroy_flow_table_in, flow_context, flow_counter_list,
     flow_table_context, modify_flow_table_in, query_flow_group_in, query_flow_group_out, query_flow_table_in,
-    query_flow_table_out, query_fte_in, query_fte_out, set_flow_table_root_in, set_fte_in,
+    query_flow_table_out, query_fte_in, query_fte_out, set_flow_table_root_in, set_fte_in, vlan,
 };
 use mlx5emu_prm::opcode::Status;
 use mlx5emu_steering::key::{MatchCriteria, MatchParam};
+use mlx5emu_steering::packet::VlanTag;
 use mlx5emu_steering::tables::{
     Actions, CounterId, Destination, Error, FlowContext, GroupId, GroupSpec, Miss, ModifyHeaderId, ModifyMask,
     Namespace, RawDestination, Steering, TableId, TableSpec, TableType,
@@ -29,6 +30,9 @@ const MODIFY_MISS: u32 = 1;
 const ACTIONS: u32 = Actions::ALLOW | Actions::DROP | Actions::FWD_DEST | Actions::COUNT;
 /// Those that need an e-switch.
 const MANAGERS_ACTIONS: u32 = ACTIONS | Actions::MOD_HDR;
+/// Those of the e-switch's tables.
+const ESWITCH_ACTIONS: u32 =
+    MANAGERS_ACTIONS | Actions::VLAN_POP | Actions::VLAN_PUSH | Actions::VLAN_POP_2 | Actions::VLAN_PUSH_2;
 
 impl From<Error> for Stop {
     fn from(error: Error) -> Self {
@@ -204,7 +208,11 @@ impl<M: DmaSpace + 'static> Card<M> {
             return bad_param(Syndrome::BadCapability, "ignore_flow_level is not offered");
         }
         let index = call.get(cmd::flow_index);
-        let actions = if self.virtual_functions(call.f).is_empty() { ACTIONS } else { MANAGERS_ACTIONS };
+        let actions = match namespace.table_type {
+            TableType::NicRx if self.virtual_functions(call.f).is_empty() => ACTIONS,
+            TableType::NicRx => MANAGERS_ACTIONS,
+            _ => ESWITCH_ACTIONS,
+        };
         let context = read_flow_context(namespace.table_type, actions, cmd::flow_context.of(call.input))?;
         self.check_destinations(call, &context)?;
         let steering = self.steering(call);
@@ -275,6 +283,8 @@ impl<M: DmaSpace + 'static> Card<M> {
         flow_context::flow_tag.set(out, u64::from(entry.flow_tag));
         flow_context::action.set(out, u64::from(entry.action.0));
         flow_context::modify_header_id.set(out, u64::from(entry.modify_header.0));
+        put_tag(flow_context::push_vlan.of_mut(out), entry.push_vlan);
+        put_tag(flow_context::push_vlan_2.of_mut(out), entry.push_vlan_2);
         flow_context::match_value.of_mut(out).copy_from_slice(&entry.value.to_be_bytes());
         flow_context::destination_list_size.set(out, entry.destinations.len() as u64);
         flow_context::flow_counter_list_size.set(out, entry.counters.len() as u64);
@@ -298,6 +308,19 @@ impl<M: DmaSpace + 'static> Card<M> {
     }
 }
 
+/// A tag that an entry pushes.
+fn tag(raw: &[u8]) -> VlanTag {
+    let tci = vlan::prio.get(raw) << 13 | vlan::cfi.get(raw) << 12 | vlan::vid.get(raw);
+    VlanTag { tpid: vlan::ethtype.get(raw) as u16, tci: tci as u16 }
+}
+
+fn put_tag(raw: &mut [u8], tag: VlanTag) {
+    vlan::ethtype.set(raw, tag.tpid.into());
+    vlan::prio.set(raw, (tag.tci >> 13).into());
+    vlan::cfi.set(raw, (tag.tci >> 12 & 1).into());
+    vlan::vid.set(raw, tag.vid().into());
+}
+
 fn tirs(context: &FlowContext) -> impl Iterator<Item = u32> {
     context.destinations.iter().filter_map(|d| if let Destination::Tir(tirn) = d { Some(*tirn) } else { None })
 }
@@ -313,6 +336,8 @@ fn read_flow_context(table: TableType, actions: u32, raw: &[u8]) -> Result<FlowC
     let value = MatchParam::from_be_bytes(flow_context::match_value.of(raw));
     let mut context = FlowContext::new(GroupId(flow_context::group_id.get32(raw)), value, action);
     context.flow_tag = flow_context::flow_tag.get32(raw);
+    context.push_vlan = tag(flow_context::push_vlan.of(raw));
+    context.push_vlan_2 = tag(flow_context::push_vlan_2.of(raw));
     context.modify_header = ModifyHeaderId(flow_context::modify_header_id.get32(raw));
     let count = flow_context::destination_list_size.get(raw) as usize;
     let counters = flow_context::flow_counter_list_size.get(raw) as usize;

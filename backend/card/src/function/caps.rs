@@ -305,7 +305,13 @@ fn registers(properties: &mut [u8]) {
 /// The e-switch of a port. What comes from the wire passes an ACL, so that switchdev mode can mark it.
 fn eswitch() -> Box<[u8]> {
     let mut a = area();
-    e_switch_cap::esw_uplink_ingress_acl.set(&mut a, 1);
+    for field in [
+        e_switch_cap::esw_uplink_ingress_acl,
+        e_switch_cap::vport_cvlan_strip,
+        e_switch_cap::vport_cvlan_insert_if_not_exist,
+    ] {
+        field.set(&mut a, 1);
+    }
     a
 }
 
@@ -389,6 +395,9 @@ fn eswitch_flow_tables() -> Box<[u8]> {
         match_fields(fields);
         can::source_eswitch_port.set(fields, 1);
         registers(properties);
+        for field in [prop::pop_vlan, prop::push_vlan, prop::pop_vlan_2, prop::push_vlan_2] {
+            field.set(properties, 1);
+        }
     }
     a
 }

@@ -15,6 +15,13 @@ pub const UPLINK: u32 = 0xffff;
 pub const ENABLE: usize = 6;
 pub const INIT: usize = 10;
 
+/// Queues that leave tags in frames.
+pub fn net() -> NetConfig {
+    let mut net = NetConfig::default();
+    net.rq.keep_vlan = true;
+    net
+}
+
 /// A card whose first port has two VFs, its two PFs open, and the VFs' machines.
 pub fn card(seed: u64) -> (SharedWorld, Drv, Drv, [InProcess; 2]) {
     let mut personality = two_ports();
@@ -32,7 +39,7 @@ pub fn card(seed: u64) -> (SharedWorld, Drv, Drv, [InProcess; 2]) {
     let [a, b, vf0, vf1] = <[InProcess; 4]>::try_from(hosts).ok().unwrap();
     let [a, b] = [a, b].map(|host| {
         let mut driver = Driver::probe(host, Config::default()).unwrap();
-        driver.open(NetConfig::default()).unwrap();
+        driver.open(net()).unwrap();
         driver
     });
     (world, a, b, [vf0, vf1])

@@ -1,0 +1,39 @@
+#!/bin/sh
+# shows: RDMA's driver is there before the e-switch changes to switchdev, and comes and goes afterwards, with VFs that come and go: its representors are there each time
+# tier: full
+# card: vfs = 2
+# timeout: 240
+# broken: an IB device without the representors, a representor's network device that goes with RDMA's driver
+. "${0%/*}/../lib/tap.sh"
+. "${0%/*}/../lib/reset.sh"
+. "${0%/*}/../lib/vfs.sh"
+. "${0%/*}/../lib/eswitch.sh"
+. "${0%/*}/../lib/rdma.sh"
+
+load
+with_vfs 2
+switchdev_messages
+check "RDMA's driver comes" with_rdma
+check "$total VFs come" numvfs "$pf0" "$total"
+until_true 60 vfs_are_there "$pf0" "$total"
+check "the e-switch changes to switchdev" eswitch "$pf0" switchdev
+check "each VF has a representor" until_true 30 reps_are_there "$pf0" "$total"
+check "the uplink and each VF have a port of its IB device" until_true 30 ib_reps "$pf0" "$total"
+for round in 1 2 3; do
+	check "RDMA's driver goes ($round)" without_rdma
+	check "the representors stay ($round)" reps_are_there "$pf0" "$total"
+	check "it comes again ($round)" with_rdma
+	todo_before 7.2 "RDMA's representors do not come late" \
+		check "each has its port again ($round)" until_true 30 ib_reps "$pf0" "$total"
+done
+check "the VFs go" numvfs "$pf0" 0
+todo_before 7.2 "RDMA's representors do not come late" \
+	check "the uplink keeps its port" until_true 30 ib_reps "$pf0" 0
+check "one VF comes" numvfs "$pf0" 1
+todo_before 7.2 "RDMA's representors do not come late" \
+	check "it has a port of the IB device" until_true 30 ib_reps "$pf0" 1
+check "the VF goes" numvfs "$pf0" 0
+check "the e-switch changes back to legacy" eswitch "$pf0" legacy
+check "the IB device is the port's own" until_true 30 ib_device "$pf0"
+check_dmesg
+finish

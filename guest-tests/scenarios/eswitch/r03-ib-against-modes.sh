@@ -1,0 +1,33 @@
+#!/bin/sh
+# shows: RDMA's driver comes and goes as fast as it can while the e-switch changes its mode: whatever is refused meanwhile, everything works afterwards
+# tier: full
+# card: vfs = 2
+# timeout: 900
+# broken: a crash in a representor's load, a representor that stays half loaded, a lock that is never given back
+. "${0%/*}/../lib/tap.sh"
+. "${0%/*}/../lib/reset.sh"
+. "${0%/*}/../lib/vfs.sh"
+. "${0%/*}/../lib/eswitch.sh"
+. "${0%/*}/../lib/rdma.sh"
+
+rounds=${MLX5EMU_ROUNDS:-10}
+load
+with_vfs 2
+switchdev_messages
+races_messages
+check "$total VFs come" numvfs "$pf0" "$total"
+until_true 60 vfs_are_there "$pf0" "$total"
+
+modes() {
+	n=0
+	while [ $n -lt "$rounds" ]; do
+		eswitch "$pf0" switchdev
+		eswitch "$pf0" legacy
+		n=$((n + 1))
+	done
+}
+
+check "$rounds rounds of modes against RDMA's driver" against modes
+works_after_races
+check_dmesg
+finish

@@ -1,0 +1,32 @@
+#!/bin/sh
+# shows: RDMA's driver comes and goes as fast as it can while VFs come and go in switchdev mode: whatever is refused meanwhile, everything works afterwards
+# tier: full
+# card: vfs = 2
+# timeout: 900
+# broken: a crash in a representor's load, a representor that stays half loaded, a lock that is never given back
+. "${0%/*}/../lib/tap.sh"
+. "${0%/*}/../lib/reset.sh"
+. "${0%/*}/../lib/vfs.sh"
+. "${0%/*}/../lib/eswitch.sh"
+. "${0%/*}/../lib/rdma.sh"
+
+rounds=${MLX5EMU_ROUNDS:-10}
+load
+with_vfs 2
+switchdev_messages
+races_messages
+check "the e-switch changes to switchdev" eswitch "$pf0" switchdev
+
+vfs_come_and_go() {
+	n=0
+	while [ $n -lt "$rounds" ]; do
+		numvfs "$pf0" "$total"
+		numvfs "$pf0" 0
+		n=$((n + 1))
+	done
+}
+
+check "$rounds rounds of VFs against RDMA's driver" against vfs_come_and_go
+works_after_races
+check_dmesg
+finish
