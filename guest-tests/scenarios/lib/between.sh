@@ -85,15 +85,13 @@ oracles() {
 	return $bad
 }
 
-# Reports of leaks, but for those whose trace has a function that leaks in this scenario (known_leak).
+# Reports of leaks, but for those that are known in this scenario (known_leak).
 unknown_leaks() {
 	touch /run/mlx5emu.known_leaks
 	busybox awk '
-		FNR == NR { known[$0]; next }
-		/^unreferenced object/ { tell(); report = ""; leaks = 0 }
-		{ report = report "kmemleak: " $0 "\n"; for (name in known) if (index($0, " " name "+")) leaks = 1 }
-		END { tell() }
-		function tell() { if (!leaks) printf "%s", report }
+		FILENAME != ARGV[2] { known[$1] = $2; next }
+		/^unreferenced object/ { size = $5; sub(/[^0-9]*$/, "", size); leaks = known[size]-- > 0 }
+		!leaks { print "kmemleak: " $0 }
 	' /run/mlx5emu.known_leaks /run/mlx5emu.leaks
 }
 

@@ -146,7 +146,7 @@ left_nothing() {
 
 # pages_leak: what debug kernels, too, say of pages that the driver never got back, and of its books of them.
 pages_leak() {
-	known_leak give_pages
+	known_leak 96 64
 	# After the trace comes another one, of who mapped the page.
 	tolerate 'DMA-API: pci [0-9a-f:.]+: device driver has pending DMA allocations while released from device' \
 		'^\[ *[0-9.]+\]  [a-z0-9_]+\+0x[0-9a-f]+/0x[0-9a-f]+ \[mlx5_core\]'
