@@ -144,9 +144,9 @@ left_nothing() {
 	same "nobody wrote to a page that the firmware had" 0 "$(jq .canaries.broken /run/pages)"
 }
 
-# pages_leak: what debug kernels, too, say of pages that the driver never got back, and of its books of them.
+# pages_leak COUNT: what debug kernels, too, say of pages that the driver never got back, and of its notes of them.
 pages_leak() {
-	known_leak 96 64
+	known_leak 96 "$1"
 	# After the trace comes another one, of who mapped the page.
 	tolerate 'DMA-API: pci [0-9a-f:.]+: device driver has pending DMA allocations while released from device' \
 		'^\[ *[0-9.]+\]  [a-z0-9_]+\+0x[0-9a-f]+/0x[0-9a-f]+ \[mlx5_core\]'
@@ -164,7 +164,7 @@ pages_under_another_key() {
 	todo "Linux 7.2 leaks the pages under the other key" \
 		same "the driver has found each of them" "" "$(dmesg | grep -o 'FW pages counter is .*')"
 	restart
-	pages_leak
+	pages_leak "$2"
 }
 
 # restart: after a driver that could not have its pages back: the card begins anew, and all is well again.

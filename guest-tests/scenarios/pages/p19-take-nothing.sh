@@ -17,6 +17,6 @@ forgotten=$(card pf0/pages/forgotten)
 check "the driver unloads" unload
 same "the card forgets with the function what it never gave back" "$own" $(($(card pf0/pages/forgotten) - forgotten))
 same "and has no page now" 0 "$(card pf0/pages/total)"
-pages_leak
+pages_leak "$own"
 check_dmesg
 finish

@@ -37,6 +37,6 @@ todo "Linux 7.2 names its boot pages by function id though the firmware took the
 	same "no page command was refused" 0 "$(wire .status | sort -u)"
 restart
 modprobe -r failfn
-pages_leak
+pages_leak 64
 check_dmesg
 finish
