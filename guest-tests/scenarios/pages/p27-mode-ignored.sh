@@ -31,6 +31,7 @@ todo "Linux 7.2 does not look at what the firmware made of its choice" \
 tolerate 'INIT_HCA\(0x102\)|QUERY_PAGES\(0x107\)|MANAGE_PAGES\(0x108\)' 'mlx5_function_(setup|open)' 'mlx5_init_one' 'probe_one' \
 	'probe with driver mlx5_core failed' 'failed reclaiming pages: err' \
 	'init hca' 'FW did not return all pages\. giving up' 'FW pages counter is' 'WARNING: .*pagealloc' 'reclaim_pages err'
+known_leak 96 64
 leave
 check_dmesg
 finish
