@@ -11,8 +11,12 @@ use crate::ethernet::{Ethernet, Queue};
 use crate::function::Function;
 use crate::queues::Queues;
 
-fn mac_text(mac: [u8; 6]) -> String {
+pub(crate) fn mac_text(mac: [u8; 6]) -> String {
     mac.map(|b| format!("{b:02x}")).join(":")
+}
+
+pub(crate) fn up_down(up: bool) -> &'static str {
+    if up { "up" } else { "down" }
 }
 
 impl<M: DmaSpace + 'static> Card<M> {
@@ -29,8 +33,8 @@ impl<M: DmaSpace + 'static> Card<M> {
                 let flow = &p.pause.counters;
                 let load = |n: &std::sync::atomic::AtomicU64| n.load(std::sync::atomic::Ordering::Relaxed);
                 json!({
-                    "link": if p.link { "up" } else { "down" },
-                    "admin": if p.admin_up { "up" } else { "down" },
+                    "link": up_down(p.link),
+                    "admin": up_down(p.admin_up),
                     "mtu": p.mtu,
                     "peer": p.peer,
                     "wire": p.uplink.as_ref().map(|uplink| uplink.inspect()),
@@ -75,7 +79,7 @@ impl<M: DmaSpace + 'static> Card<M> {
             "vport": {
                 "tx_packets": tx, "rx_packets": rx,
                 "dropped": s.vport.counters.dropped.load(std::sync::atomic::Ordering::Relaxed),
-                "link": if self.vport_link(f.index) { "up" } else { "down" },
+                "link": up_down(self.vport_link(f.index)),
                 "managed": self.admin(f.index).map(managed),
             },
             "l2_table": l2_table(&s.eswitch),

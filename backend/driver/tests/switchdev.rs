@@ -243,7 +243,9 @@ fn modify_headers_are_checked_and_held() {
     copy_action_in::dst_field.set(&mut copy, OUT_IP_TTL);
     assert_eq!(pf.refusal(&modify_header(kind, &[copy]), OUT).unwrap().0, Status::BAD_PARAM);
     // A VF has no e-switch.
-    assert_eq!(vf0.refusal(&modify_header(kind, &[set_upper(REG_C_0, 1)]), OUT).unwrap().0, Status::BAD_PARAM);
+    for kind in [kind, TableType::NIC_RX] {
+        assert_eq!(vf0.refusal(&modify_header(kind, &[set_upper(REG_C_0, 1)]), OUT).unwrap().0, Status::BAD_PARAM);
+    }
 
     let header = marked(&mut pf);
     let mut cmd = input(Opcode::DEALLOC_MODIFY_HEADER_CONTEXT, dealloc_modify_header_context_in::SIZE);

@@ -17,12 +17,12 @@ switchdev_messages
 check "$total VFs come" numvfs "$pf0" "$total"
 until_true 60 vfs_are_there "$pf0" "$total"
 check "the e-switch changes to switchdev" eswitch "$pf0" switchdev
-check "each VF has a representor" until_true 30 reps_are_there "$pf0" "$total"
+check "each VF has a representor" until_true 30 reps "$pf0" "$total"
 check "RDMA's driver comes" with_rdma
 todo_before 7.2 "RDMA's representors do not come late" \
 	check "the uplink and each VF have a port of its IB device" until_true 30 ib_reps "$pf0" "$total"
 check "RDMA's driver goes" without_rdma
-check "the representors stay" reps_are_there "$pf0" "$total"
+check "the representors stay" reps "$pf0" "$total"
 check "the VFs go" numvfs "$pf0" 0
 check_dmesg
 finish

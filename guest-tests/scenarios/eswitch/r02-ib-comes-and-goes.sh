@@ -17,11 +17,11 @@ check "RDMA's driver comes" with_rdma
 check "$total VFs come" numvfs "$pf0" "$total"
 until_true 60 vfs_are_there "$pf0" "$total"
 check "the e-switch changes to switchdev" eswitch "$pf0" switchdev
-check "each VF has a representor" until_true 30 reps_are_there "$pf0" "$total"
+check "each VF has a representor" until_true 30 reps "$pf0" "$total"
 check "the uplink and each VF have a port of its IB device" until_true 30 ib_reps "$pf0" "$total"
 for round in 1 2 3; do
 	check "RDMA's driver goes ($round)" without_rdma
-	check "the representors stay ($round)" reps_are_there "$pf0" "$total"
+	check "the representors stay ($round)" reps "$pf0" "$total"
 	check "it comes again ($round)" with_rdma
 	todo_before 7.2 "RDMA's representors do not come late" \
 		check "each has its port again ($round)" until_true 30 ib_reps "$pf0" "$total"

@@ -10,7 +10,6 @@
 . "${0%/*}/../lib/eswitch.sh"
 . "${0%/*}/../lib/rdma.sh"
 
-rounds=${MLX5EMU_ROUNDS:-10}
 load
 with_vfs 2
 switchdev_messages
@@ -18,16 +17,7 @@ races_messages
 check "$total VFs come" numvfs "$pf0" "$total"
 until_true 60 vfs_are_there "$pf0" "$total"
 
-modes() {
-	n=0
-	while [ $n -lt "$rounds" ]; do
-		eswitch "$pf0" switchdev
-		eswitch "$pf0" legacy
-		n=$((n + 1))
-	done
-}
-
-check "$rounds rounds of modes against RDMA's driver" against modes
+check "ten rounds of modes against RDMA's driver" rounds_against 10 "eswitch $pf0 switchdev" "eswitch $pf0 legacy"
 works_after_races
 check_dmesg
 finish

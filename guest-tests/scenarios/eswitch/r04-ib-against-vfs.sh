@@ -10,23 +10,13 @@
 . "${0%/*}/../lib/eswitch.sh"
 . "${0%/*}/../lib/rdma.sh"
 
-rounds=${MLX5EMU_ROUNDS:-10}
 load
 with_vfs 2
 switchdev_messages
 races_messages
 check "the e-switch changes to switchdev" eswitch "$pf0" switchdev
 
-vfs_come_and_go() {
-	n=0
-	while [ $n -lt "$rounds" ]; do
-		numvfs "$pf0" "$total"
-		numvfs "$pf0" 0
-		n=$((n + 1))
-	done
-}
-
-check "$rounds rounds of VFs against RDMA's driver" against vfs_come_and_go
+check "ten rounds of VFs against RDMA's driver" rounds_against 10 "numvfs $pf0 $total" "numvfs $pf0 0"
 works_after_races
 check_dmesg
 finish

@@ -26,7 +26,7 @@ up_again() {
 		no_grace "$(vf "$pf0" $n)"
 	done
 	[ "$(eswitch_mode "$pf0")" = switchdev ] || check "the e-switch changes to switchdev $1" eswitch "$pf0" switchdev
-	check "each VF has a representor $1" until_true 30 reps_are_there "$pf0" "$total"
+	check "each VF has a representor $1" until_true 30 reps "$pf0" "$total"
 	with_rdma
 	todo_before 7.2 "RDMA's representors do not come late" \
 		check "the uplink and each VF have a port of its IB device $1" until_true 30 ib_reps "$pf0" "$total"

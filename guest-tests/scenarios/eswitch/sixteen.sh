@@ -35,14 +35,6 @@ all_reach() {
 	done
 }
 
-reps() {
-	n=0
-	while [ $n -lt "$total" ]; do
-		rep "$pf0" $n || return 1
-		n=$((n + 1))
-	done
-}
-
 no_houses() {
 	n=0
 	while [ $n -lt "$total" ]; do
@@ -59,8 +51,8 @@ for round in 1 2 3; do
 	check "in legacy mode each reaches the next and the wire ($round)" all_reach
 	check "their network devices come back ($round)" no_houses
 	check "the e-switch changes to switchdev ($round)" eswitch "$pf0" switchdev
-	check "each VF has a representor ($round)" until_true 60 reps_are_there "$pf0" "$total"
-	check "the representors become a bridge ($round)" into_bridge "$(uplink "$pf0")" $(reps)
+	check "each VF has a representor ($round)" until_true 60 reps "$pf0" "$total"
+	check "the representors become a bridge ($round)" into_bridge "$(uplink "$pf0")" $(reps "$pf0" "$total")
 	check "all come up in switchdev mode ($round)" house_all
 	check "it forwards ($round)" until_true 60 forwarding $((total + 1))
 	check "in switchdev mode each reaches the next and the wire ($round)" all_reach
@@ -69,12 +61,7 @@ for round in 1 2 3; do
 	if [ $round = 2 ]; then
 		check "the e-switch changes back to legacy" eswitch "$pf0" legacy
 	fi
-	before=$(uptime_seconds)
-	check "the VFs go ($round)" numvfs "$pf0" 0
-	took=$(($(uptime_seconds) - before))
-	check "within seconds ($took, $round)" test $took -lt $((40 * ${MLX5EMU_TIMEOUT_SCALE:-1}))
-	same "no page is left with them ($round)" 0 "$(vf_pages "$pf0")"
-	! can_ask || same "nor does the card hold one ($round)" 0 "$(held_for_vfs)"
+	vfs_go 40 "($round)"
 	[ $round = 2 ] || check "the e-switch changes back to legacy ($round)" eswitch "$pf0" legacy
 	until_true 30 netdev "$pf0"
 	ip link set "$port0" up

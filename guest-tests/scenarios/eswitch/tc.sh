@@ -14,9 +14,6 @@ load
 with_vfs 2
 start_two_ports
 switchdev_messages
-not() {
-	! "$@"
-}
 # rule DEVICE PRIO FLOWER…: in the card only.
 rule() {
 	device=$1 prio=$2 protocol=$3
@@ -43,7 +40,7 @@ in_card() {
 check "$total VFs come" numvfs "$pf0" "$total"
 until_true 60 vfs_are_there "$pf0" "$total"
 check "the e-switch changes to switchdev" eswitch "$pf0" switchdev
-until_true 30 reps_are_there "$pf0" "$total"
+until_true 30 reps "$pf0" "$total"
 up=$(uplink "$pf0") rep0=$(rep "$pf0" 0) rep1=$(rep "$pf0" 1)
 for device in "$up" "$rep0" "$rep1"; do
 	ip link set "$device" up && ethtool -K "$device" hw-tc-offload on && tc qdisc add dev "$device" ingress
@@ -67,7 +64,7 @@ ping_pair() {
 	printf '%s\n' "$answer" | tail -n 2
 	printf '%s\n' "$answer" | grep -q ' 50 received'
 }
-device0=$(ip -n vf0 -j link | jq -r '.[] | select(.ifname != "lo") | .ifname')
+device0=$(device_in vf0)
 ip netns exec vf0 ping -q -c 1 -W 2 192.0.2.11 >/dev/null
 first=$(in_card 'ip_protocol=0x1 .*metadata_reg_c_0')
 check "all echoes come back" ping_pair

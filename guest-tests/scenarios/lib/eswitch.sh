@@ -29,8 +29,8 @@ rep() {
 	port_of "$1" "pf${1##*.}vf$2"
 }
 
-# reps_are_there PF COUNT
-reps_are_there() {
+# reps PF COUNT: those of the first COUNT VFs; failure if one is missing.
+reps() {
 	n=0
 	while [ $n -lt "$2" ]; do
 		rep "$1" $n || return 1

@@ -80,6 +80,11 @@ finish() {
 	exit 0
 }
 
+# not COMMAND…: it fails.
+not() {
+	! "$@"
+}
+
 # Whole seconds since the guest started.
 uptime_seconds() {
 	read -r now rest </proc/uptime

@@ -40,6 +40,11 @@ house() {
 	ip -n "$3" link set "$device" up && until_true 30 carrier "$3" "$device"
 }
 
+# device_in NAMESPACE: the network device in it.
+device_in() {
+	ip -n "$1" -j link | jq -r '.[] | select(.ifname != "lo") | .ifname'
+}
+
 # reach NAMESPACE HOST: IPv4 and IPv6. A VF that has just come up hears groups only when its PF's driver has seen to it,
 # a moment later: the first echo may have to wait for that.
 reach() {
@@ -60,6 +65,16 @@ held_for_vfs() {
 		card "pf0vf$n/pages/held" || return 1
 		n=$((n + 1))
 	done | jq -s add
+}
+
+# vfs_go SECONDS WHEN: those of pf0 go within that time, and take no page with them.
+vfs_go() {
+	before=$(uptime_seconds)
+	check "the VFs go $2" numvfs "$pf0" 0
+	took=$(($(uptime_seconds) - before))
+	check "within seconds ($took) $2" test $took -lt $(($1 * ${MLX5EMU_TIMEOUT_SCALE:-1}))
+	same "no page is left with them $2" 0 "$(vf_pages "$pf0")"
+	! can_ask || same "nor does the card hold one $2" 0 "$(held_for_vfs)"
 }
 
 held_is_given() {

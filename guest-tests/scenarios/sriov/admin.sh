@@ -14,9 +14,6 @@ start_two_ports
 set_vf() {
 	ip link set "$port0" vf "$@"
 }
-not() {
-	! "$@"
-}
 in_vf() {
 	name=$1
 	shift
@@ -31,7 +28,7 @@ until_true 60 vfs_are_there "$pf0" 2
 check "one comes up" house "$pf0" 0 vf0 10
 check "and the other" house "$pf0" 1 vf1 11
 check "they reach each other" reach vf0 11
-device0=$(ip -n vf0 -j link | jq -r '.[] | select(.ifname != "lo") | .ifname')
+device0=$(device_in vf0)
 
 # A VLAN: the VF knows nothing of it.
 ip link add link "$port0" name vlan5 type vlan id 5 && ip addr add 198.51.100.1/24 dev vlan5 && ip link set vlan5 up

@@ -3,14 +3,14 @@
 use std::sync::atomic::Ordering::Relaxed;
 
 use mlx5emu_pci_model::DmaSpace;
-use mlx5emu_prm::layouts::esw_vport_context;
-use mlx5emu_steering::key::MatchParam;
+use mlx5emu_steering::key::{MatchParam, Registers};
 use mlx5emu_steering::tables::{Actions, Destination, FlowContext, Miss, Namespace, Steering, TableType};
 use serde_json::{Map, Value, json};
 
-use super::{PF_VPORT, UPLINK};
+use super::{PF_VPORT, UPLINK, context};
 use crate::card::{Card, FunctionIndex};
 use crate::function::Function;
+use crate::inspect::{mac_text, up_down};
 
 impl<M: DmaSpace + 'static> Card<M> {
     /// By the name of its PF.
@@ -22,11 +22,10 @@ impl<M: DmaSpace + 'static> Card<M> {
     fn inspect_eswitch(&self, pf: &Function<M>) -> Value {
         let steering = &pf.state.ethernet.steering;
         let vports = [pf.index].into_iter().chain(self.virtual_functions(pf.index).iter().copied());
-        let link = |up| if up { "up" } else { "down" };
         let mut shown: Vec<Value> = vports.map(|f| self.inspect_vport(steering, f)).collect();
         shown.push(json!({
             "vport": vport_name(UPLINK), "function": "uplink",
-            "link": link(self.ports.get(pf.port).is_some_and(|port| port.link)),
+            "link": up_down(self.ports.get(pf.port).is_some_and(|port| port.link)),
             "ingress_acl": root(steering, TableType::EswIngressAcl, UPLINK),
         }));
         json!({
@@ -42,14 +41,14 @@ impl<M: DmaSpace + 'static> Card<M> {
         let vport = function.setup.vport;
         let (tx, rx) = function.state.vport.counters.totals();
         let admin = self.admin(f);
-        let keeps = admin.map_or(0, |admin| esw_vport_context::fdb_to_vport_reg_c_id.get(&admin.context[..]));
+        let keeps = |n: &usize| admin.is_some_and(|admin| context::keeps(&admin.context[..], *n));
         json!({
             "vport": vport_name(vport),
             "function": function.name,
-            "mac": function.state.vport.mac().map(|b| format!("{b:02x}")).join(":"),
+            "mac": mac_text(function.state.vport.mac()),
             "enabled": function.is_pf() || admin.is_some_and(|admin| admin.enabled),
-            "link": if self.vport_link(f) { "up" } else { "down" },
-            "keeps": (0..8).filter(|n| keeps >> n & 1 == 1).map(|n| format!("reg_c_{n}")).collect::<Vec<_>>().join(" "),
+            "link": up_down(self.vport_link(f)),
+            "keeps": (0..Registers::default().c.len()).filter(keeps).map(|n| format!("reg_c_{n}")).collect::<Vec<_>>().join(" "),
             "ingress_acl": root(steering, TableType::EswIngressAcl, vport),
             "egress_acl": root(steering, TableType::EswEgressAcl, vport),
             "tx_packets": tx,

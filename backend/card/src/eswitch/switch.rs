@@ -7,11 +7,10 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use mlx5emu_pci_model::DmaSpace;
 use mlx5emu_prm::event::PortChange;
-use mlx5emu_prm::layouts::esw_vport_context;
 use mlx5emu_steering::key::{Metadata, Registers};
-use mlx5emu_steering::tables::{Budget, Namespace, Outcome, Steering, TableType, Target, Verdict, Verdicts};
+use mlx5emu_steering::tables::{Budget, Namespace, Outcome, Steering, TableType, Target, Verdicts, VlanEdit};
 
-use super::{AdminState, PF_VPORT, UPLINK, context};
+use super::{AdminState, PF_VPORT, UPLINK, VportAdmin, context};
 use crate::capture::Direction::Outbound;
 use crate::capture::{DropReason, Point};
 use crate::card::{Card, FunctionIndex};
@@ -148,7 +147,7 @@ impl<M: DmaSpace + 'static> Card<M> {
         let mut passage = Passage { port, manager, from: UPLINK, sender: Sender::default(), now, late, wake };
         match self.fdb(&passage) {
             None => self.hand_over(manager, Registers::default(), frames, &mut passage, fates),
-            Some(steering) => drop(self.enter(steering, frames, &mut passage, fates)),
+            Some(steering) => self.enter(steering, frames, &mut passage, fates),
         }
     }
 
@@ -164,31 +163,18 @@ impl<M: DmaSpace + 'static> Card<M> {
         self.drop_at(f, fates.iter().filter(|fate| matches!(fate, Fate::Dropped(_))).count());
     }
 
-    /// Frames come to the e-switch: by the ingress ACL of where they come from to the FDB. Says how many that ACL dropped.
-    fn enter(&self, steering: &Steering, frames: &[&[u8]], passage: &mut Passage<'_>, fates: &mut Fates) -> usize {
+    /// Frames come to the e-switch: by the ingress ACL of where they come from, and with the tag of their vport, to the FDB.
+    fn enter(&self, steering: &Steering, frames: &[&[u8]], passage: &mut Passage<'_>, fates: &mut Fates) {
         let acl = Stage::acl(steering, TableType::EswIngressAcl, passage.from);
-        let from = self.function_of_vport(passage.port, passage.from).and_then(|f| self.admin(f));
-        let tag = from.and_then(|admin| context::inserted(&admin.context[..]));
-        let to_fdb = |frames: &[&[u8]], regs: &Registers, passage: &mut Passage<'_>, fates: &mut Fates| {
-            self.through(
-                Stage::fdb(steering),
-                regs,
-                frames,
-                passage,
-                fates,
-                &mut |frames, verdicts, outcome, passage, fates| {
-                    self.follow(steering, frames, (verdicts, outcome), passage, fates);
-                },
-            );
-        };
+        let vport = self.function_of_vport(passage.port, passage.from).and_then(|f| self.admin(f));
         self.through_acl(acl, &Registers::default(), frames, passage, fates, &mut |frames, regs, passage, fates| {
-            let Some(tag) = tag else { return to_fdb(frames, regs, passage, fates) };
-            let mut tagged = Vec::new();
-            for frame in frames {
-                context::insert_cvlan(frame, tag, &mut tagged);
-                to_fdb(&[&tagged], regs, passage, fates);
-            }
-        })
+            by_tag(vport, context::entering, frames, &mut |frames| {
+                let fdb = Stage::fdb(steering);
+                self.through(fdb, regs, frames, passage, fates, &mut |frames, verdicts, outcome, passage, fates| {
+                    self.follow(steering, frames, (verdicts, outcome), passage, fates);
+                });
+            });
+        });
     }
 
     /// Sends frames through tables, and on to `next` in runs about which the same is decided.
@@ -252,7 +238,7 @@ impl<M: DmaSpace + 'static> Card<M> {
         self.through(stage, regs, frames, passage, fates, &mut |frames, verdicts, outcome, passage, fates| {
             match verdicts.iter().find(|verdict| verdict.target == Target::Allow) {
                 Some(verdict) => {
-                    each_edited(verdict, frames, &mut |frames| next(frames, &verdict.regs, passage, fates))
+                    each_edited(&verdict.vlan, frames, &mut |frames| next(frames, &verdict.regs, passage, fates))
                 }
                 None => {
                     count += frames.len();
@@ -282,7 +268,7 @@ impl<M: DmaSpace + 'static> Card<M> {
                 _ => continue,
             };
             copies.clear();
-            each_edited(verdict, frames, &mut |frames| {
+            each_edited(&verdict.vlan, frames, &mut |frames| {
                 self.forward(steering, (to, &verdict.regs), frames, passage, &mut copies);
             });
             for (fate, copy) in fates.iter_mut().skip(before).zip(&copies) {
@@ -315,31 +301,12 @@ impl<M: DmaSpace + 'static> Card<M> {
             return dropped(frames, DropReason::LinkDown, fates);
         };
         let acl = Stage::acl(steering, TableType::EswEgressAcl, to);
+        let vport = self.admin(f);
         let stopped = self.through_acl(acl, regs, frames, passage, fates, &mut |frames, regs, passage, fates| {
-            let regs = self.kept(f, regs);
-            if !self.admin(f).is_some_and(|admin| context::strips(&admin.context[..])) {
-                return self.hand_over(f, regs, frames, passage, fates);
-            }
-            let mut untagged = Vec::new();
-            for frame in frames {
-                context::strip_cvlan(frame, &mut untagged);
-                self.hand_over(f, regs, &[&untagged], passage, fates);
-            }
+            let regs = vport.map_or_else(Registers::default, |admin| context::kept(&admin.context[..], regs));
+            by_tag(vport, context::leaving, frames, &mut |frames| self.hand_over(f, regs, frames, passage, fates));
         });
         self.drop_at(f, stopped);
-    }
-
-    /// What is left of the registers when a frame comes to a function: those that its e-switch context names
-    /// (`fdb_to_vport_reg_c_id`).
-    fn kept(&self, f: FunctionIndex, regs: &Registers) -> Registers {
-        let names = self.admin(f).map_or(0, |admin| esw_vport_context::fdb_to_vport_reg_c_id.get(&admin.context[..]));
-        let mut kept = Registers::default();
-        for (n, (to, from)) in kept.c.iter_mut().zip(regs.c).enumerate() {
-            if names >> n & 1 == 1 {
-                *to = from;
-            }
-        }
-        kept
     }
 
     /// The e-switch gives frames to a function: its own ones only if it listens to them.
@@ -454,14 +421,28 @@ fn dropped(frames: &[&[u8]], reason: DropReason, fates: &mut Fates) {
     fates.extend(frames.iter().map(|_| Fate::Dropped(reason)));
 }
 
-/// Gives `next` the frames with their tags as `verdict` wants them: all at once if they stay as they are.
-fn each_edited(verdict: &Verdict, frames: &[&[u8]], next: &mut dyn FnMut(&[&[u8]])) {
-    if verdict.vlan.is_none() {
+/// Gives `next` the edited frames: all at once if they stay as they are.
+fn each_edited(edit: &VlanEdit, frames: &[&[u8]], next: &mut dyn FnMut(&[&[u8]])) {
+    if edit.is_none() {
         return next(frames);
     }
     let mut edited = Vec::new();
     for frame in frames {
-        verdict.vlan.apply(frame, &mut edited);
+        edit.apply(frame, &mut edited);
         next(&[&edited]);
+    }
+}
+
+/// Gives `next` the frames with their tags as the context of `vport` has it.
+fn by_tag(
+    vport: Option<&VportAdmin>,
+    edit: fn(&[u8], bool) -> VlanEdit,
+    frames: &[&[u8]],
+    next: &mut dyn FnMut(&[&[u8]]),
+) {
+    let Some(vport) = vport else { return next(frames) };
+    for run in frames.chunk_by(|a, b| context::has_cvlan(a) == context::has_cvlan(b)) {
+        let tagged = run.first().is_some_and(|frame| context::has_cvlan(frame));
+        each_edited(&edit(&vport.context[..], tagged), run, next);
     }
 }

@@ -106,8 +106,11 @@ impl<M: DmaSpace + 'static> Card<M> {
             return bad_param(Syndrome::BadCapability, "decap, software-owned and termination tables are not offered");
         }
         let (level, log_size) = (ctx::level.get(context) as u8, ctx::log_size.get(context) as u8);
-        // The driver's bridge offload asks that entries may reformat packets, whether or not any ever will.
+        // The driver's bridge offload asks that entries may reformat packets, whether or not any ever will: none can.
         let reformat_en = ctx::reformat_en.is_set(context);
+        if reformat_en && namespace.table_type != TableType::Fdb {
+            return bad_param(Syndrome::BadCapability, "reformat is not offered");
+        }
         let spec = TableSpec { miss: miss(context)?, reformat_en, ..TableSpec::new(namespace, level, log_size) };
         let id = self.steering(call).create_table(&spec)?;
         call.reply(create_flow_table_out::table_id, id.0);

@@ -72,7 +72,8 @@ pub const LOG_MAX_VLAN_LIST: u32 = 12;
 pub const MAX_FT_LEVEL: u32 = 255;
 /// log2 of a table's entries: tables are sparse, this is the largest pool that the driver takes from.
 pub const LOG_MAX_FT_SIZE: u32 = 22;
-/// log2 of the entries of a table of the e-switch: drivers fill a pool of their own of this size.
+/// log2 of the entries of a table of the e-switch, sparse as well: the driver's bridge offload asks for 2^17
+/// (`MLX5_ESW_BRIDGE_INGRESS_TABLE_SIZE`) and can take no port into a bridge without.
 pub const LOG_MAX_FDB_SIZE: u32 = 22;
 /// log2 of the flow tables.
 pub const LOG_MAX_FT_NUM: u32 = 12;
@@ -202,6 +203,7 @@ impl Ethernet {
             ("queue counter set", self.counters.len()),
             ("flow table", self.steering.counts().tables as u32),
             ("flow counter", self.steering.counts().counters as u32),
+            ("modify header", self.steering.counts().modify_headers as u32),
         ]
     }
 }

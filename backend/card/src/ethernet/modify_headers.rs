@@ -14,6 +14,9 @@ use crate::error::{Done, Syndrome, bad_param};
 impl<M: DmaSpace + 'static> Card<M> {
     pub(crate) fn alloc_modify_header_context(&mut self, call: &mut Call) -> Done {
         use alloc_modify_header_context_in as cmd;
+        if self.virtual_functions(call.f).is_empty() {
+            return bad_param(Syndrome::BadCapability, "modify headers are offered to who manages an e-switch only");
+        }
         let namespace = self.namespace(call, None, call.get(cmd::table_type))?;
         let count = cmd::num_of_actions.get(call.input) as usize;
         let actions: Vec<_> =

@@ -63,6 +63,18 @@ pub struct VlanEdit {
 }
 
 impl VlanEdit {
+    /// `tag` becomes the outermost one.
+    pub fn pushing(tag: VlanTag) -> Self {
+        let mut edit = Self::default();
+        edit.push(tag);
+        edit
+    }
+
+    /// The outermost tag goes; the frame has one.
+    pub fn popping() -> Self {
+        Self { popped: 1, ..Self::default() }
+    }
+
     /// Number of the frame's own tags that are gone, outermost first.
     pub fn popped(&self) -> usize {
         usize::from(self.popped)
