@@ -37,7 +37,7 @@ p6 = "stream:merged,server"
 p7 = "stream:merged"
 "#;
 /// Models of network cards that QEMU has itself, and the first PCI slot of each pair.
-const PEERS: [(&str, u32); 3] = [("igb", 0x10), ("e1000e", 0x12), ("vmxnet3", 0x14)];
+const PEERS: [(&str, u32); 3] = [("igb", 0x18), ("e1000e", 0x1a), ("vmxnet3", 0x1c)];
 /// Pairs of each row: a guest is slow.
 pub(crate) const PAIRS: usize = 11;
 /// What the guest runs.
