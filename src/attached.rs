@@ -6,7 +6,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use mlx5emu_config::control::{Client, ClientError, Reply, Request};
-use mlx5emu_config::{FunctionName, Placement, dir};
+use mlx5emu_config::{FunctionName, PlacedFunction, Placement, dir};
 use mlx5emu_guest_tests::{CardProcess, Options};
 
 use crate::failure::Failure;
@@ -89,7 +89,7 @@ pub(crate) fn wait_until_free(dir: &Path, placement: &Placement) -> Result<(), F
     let mut client = Client::connect(dir).map_err(Failure::usage)?;
     let deadline = Instant::now() + PATIENCE;
     for placed in &placement.functions {
-        while is_connected(&mut client, placed.function)? {
+        while is_connected(&mut client, placed)? {
             if Instant::now() >= deadline {
                 return Err(Failure::usage(format_args!(
                     "{} of the card in {} is connected to another QEMU: end that one, or choose other functions with --functions",
@@ -103,8 +103,8 @@ pub(crate) fn wait_until_free(dir: &Path, placement: &Placement) -> Result<(), F
     Ok(())
 }
 
-fn is_connected(client: &mut Client, function: FunctionName) -> Result<bool, Failure> {
-    let path = format!("{function}/connection/connected");
+fn is_connected(client: &mut Client, placed: &PlacedFunction) -> Result<bool, Failure> {
+    let path = format!("{}/{}/connected", placed.function, if placed.shadow { "shadow" } else { "connection" });
     match client.call(Request::Inspect { path }).map_err(Failure::usage)? {
         Reply::Inspect { tree } => Ok(tree.as_bool().unwrap_or(false)),
         _ => Ok(false),

@@ -54,6 +54,9 @@ fn show(card: &Card, running: &Running) -> Result<(), Failure> {
     for (function, path) in running.sockets() {
         text += &format!("{function:8} {}\n", path.display());
     }
+    for (function, path) in running.shadow_sockets() {
+        text += &format!("{function:8} {} (its shadow, for its PF's machine)\n", path.display());
+    }
     text += &format!("{:8} {}\n", "control", running.control().display());
     if let Some(guest) = running.guest_control() {
         text += &format!("{:8} {}\n", "guest", guest.display());

@@ -223,14 +223,17 @@ fn equipped(
         config.qemu_args = device_args(placement, dir).map_err(|e| e.to_string())?;
         all.push_back((String::new(), config));
     }
-    let mut taken: Vec<(FunctionName, &str)> = Vec::new();
+    let mut taken: Vec<(FunctionName, bool, &str)> = Vec::new();
     for vm in vms {
         let part = placement.clone().only(&vm.functions).map_err(|e| format!("the machine {}: {e}", vm.name))?;
         for placed in &part.functions {
-            if let Some((function, other)) = taken.iter().find(|(function, _)| *function == placed.function) {
+            let same = |(function, shadow, _): &&(FunctionName, bool, &str)| {
+                (*function, *shadow) == (placed.function, placed.shadow)
+            };
+            if let Some((function, _, other)) = taken.iter().find(same) {
                 return Err(format!("the header gives {function} to both {other} and {}", vm.name));
             }
-            taken.push((placed.function, &vm.name));
+            taken.push((placed.function, placed.shadow, &vm.name));
         }
         let mut config = base.clone();
         config.qemu_args = device_args(&part, dir).map_err(|e| e.to_string())?;

@@ -7,8 +7,8 @@ use parking_lot::Mutex;
 
 use crate::capture::Taps;
 use crate::commands::record::Recorder;
-use crate::eswitch::PF_VPORT;
 use crate::eswitch::manager::vports_of;
+use crate::eswitch::{PF_VPORT, SF_BASE_ID};
 use crate::ethernet::Queue;
 use crate::ethernet::port::Port;
 use crate::ethernet::send::Burst;
@@ -36,7 +36,7 @@ pub struct PageCounts {
     pub event: u32,
 }
 
-/// How many pages of guest memory the firmware asks a PF's driver for, a VF.
+/// How many pages of guest memory the firmware asks a PF's driver for, a VF or SF.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct VfPageCounts {
     /// When the PF enables the VF.
@@ -63,13 +63,14 @@ pub struct FunctionSetup {
     pub name: String,
     /// The port that it is on.
     pub port: usize,
-    /// Its vport on the port's e-switch: 0 is the PF, n is VF n - 1. A PF stands before its VFs in the list.
+    /// Its vport on the port's e-switch: 0 is the PF, n is VF n - 1, [`SF_BASE_ID`] + n is SF n. A PF stands before its VFs and
+    /// SFs in the list.
     pub vport: u16,
     /// Its VHCA id. A card has each once and none is 0, unless a mistake of the firmware is to be seen.
     pub vhca_id: u16,
-    /// Its MSI-X vectors.
+    /// Its MSI-X vectors; of an SF, those of its PF.
     pub vectors: u16,
-    /// Length of its BAR0 in bytes: a multiple of 4 KiB, more than 16 of them and not more than 32 MiB.
+    /// Length of its BAR0, or of an SF's window, in bytes: a multiple of 4 KiB, more than 16 of them and not more than 32 MiB.
     pub bar0: u64,
 }
 
@@ -77,6 +78,11 @@ impl FunctionSetup {
     /// Whether it is a physical function.
     pub fn is_pf(&self) -> bool {
         self.vport == PF_VPORT
+    }
+
+    /// Whether it is a scalable function.
+    pub fn is_sf(&self) -> bool {
+        self.vport >= SF_BASE_ID
     }
 }
 
@@ -116,7 +122,7 @@ pub enum ResetKind {
     Software,
     /// Conventional reset, machine reset, or the client is gone: as after power-on.
     Conventional,
-    /// The PF ended this VF, by DISABLE_HCA or with a reset of its own.
+    /// The PF ended this VF or SF, by DISABLE_HCA or with a reset of its own.
     Disabled,
 }
 
@@ -259,15 +265,17 @@ impl<M: DmaSpace + 'static> Card<M> {
         }
         front.reset();
         log::info!("{}: reset ({kind:?})", self.function_name(f));
-        let virtual_functions = self.virtual_functions(f).to_vec();
+        let managed = self.managed(f).to_vec();
+        self.has_left(f);
         self.lost_everything(f, &pages, now);
-        for vf in virtual_functions {
-            // Without their PF there are no VFs.
-            let Garbage(more) = self.reset(vf, ResetKind::Disabled, now);
+        for below in managed {
+            // Without their PF there are no VFs and SFs.
+            let Garbage(more) = self.reset(below, ResetKind::Disabled, now);
             garbage.extend(more);
         }
         let alive = self.functions[f].is_pf() || self.admin(f).is_some_and(|admin| admin.enabled);
         front.set_initializing(!alive);
+        self.vhca_state_changed(f);
         Garbage(garbage)
     }
 

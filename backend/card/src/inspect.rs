@@ -66,6 +66,7 @@ impl<M: DmaSpace + 'static> Card<M> {
             "port": f.port,
             "vport_number": f.setup.vport,
             "vhca_id": f.setup.vhca_id,
+            "vhca_state": self.vhca_state(f.index).to_string(),
             "mac": mac_text(s.vport.mac()),
             "driver": s.driver_version,
             "pages": self.inspect_pages(f),
@@ -98,6 +99,7 @@ impl<M: DmaSpace + 'static> Card<M> {
 fn managed(admin: &VportAdmin) -> Value {
     json!({
         "enabled": admin.enabled,
+        "sw_function_id": admin.vhca.sw_function_id,
         "link": format!("{:?}", admin.state).to_lowercase(),
         "mac": admin.mac.map(mac_text),
         "told_of_changes": { "unicast": admin.armed.unicast, "multicast": admin.armed.multicast,

@@ -1,6 +1,6 @@
 //! The description of one card: what `CARD.toml` says, or the default card when there is none.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::str::FromStr;
 
@@ -23,6 +23,8 @@ pub struct Card {
     pub ports: Vec<Port>,
     /// VFs of each PF, 0 to [`Card::MAX_VFS`].
     pub vfs: u16,
+    /// SFs that each PF can have, 0 to [`Card::MAX_SFS`].
+    pub sfs: u16,
     /// What the firmware says of itself.
     pub firmware: Firmware,
     /// How long the driver is to wait for the firmware.
@@ -31,6 +33,8 @@ pub struct Card {
     pub limits: Limits,
     /// VHCA ids that are not the ones that the functions would have.
     pub vhca_ids: BTreeMap<FunctionName, u16>,
+    /// VFs that are devices of their own, for another machine than their PF's, in which a shadow takes their place.
+    pub standalone: BTreeSet<FunctionName>,
     /// Where the card's root port sits in the guest.
     pub anchor: PciAnchor,
     /// Fault rules that are in force from the beginning.
@@ -57,7 +61,7 @@ pub struct Firmware {
     pub psid: String,
     /// How many pages it asks the driver for.
     pub pages: Pages,
-    /// How many pages it asks the driver of a PF for, for each VF.
+    /// How many pages it asks the driver of a PF for, for each VF and SF.
     pub vf_pages: VfPages,
     /// By which ids the driver may name the functions that pages are for.
     pub page_ids: PageIds,
@@ -129,7 +133,7 @@ pub struct Pages {
     pub event: u32,
 }
 
-/// How many 4 KiB pages the firmware asks a PF's driver for, per VF: each 0 to [`Pages::MAX`].
+/// How many 4 KiB pages the firmware asks a PF's driver for, per VF or SF: each 0 to [`Pages::MAX`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct VfPages {
     /// When the PF enables the VF.
@@ -140,6 +144,9 @@ pub struct VfPages {
 
 /// The size of BAR0 of a VF: 512 UAR pages of 4 KiB.
 pub(crate) const VF_BAR0_BYTES: u64 = 2 << 20;
+
+/// The size of the window of an SF in its PF's BAR2: 256 UAR pages of 4 KiB.
+pub const SF_WINDOW_BYTES: u64 = 1 << 20;
 
 /// The size of BAR0 of a PF: 8192 UAR pages of 4 KiB, as on real cards.
 pub const BAR0_BYTES: u64 = 32 << 20;
@@ -169,6 +176,9 @@ impl Card {
     /// The largest number of VFs of a PF.
     pub const MAX_VFS: u16 = 16;
 
+    /// The largest number of SFs of a PF.
+    pub const MAX_SFS: u16 = 64;
+
     /// The largest number of ports: a PF each, and a PCI slot has eight functions.
     pub const MAX_PORTS: usize = 8;
 
@@ -185,25 +195,43 @@ impl Card {
             seed: 0,
             ports,
             vfs: 0,
+            sfs: 0,
             firmware: Firmware::default(),
             timeouts: Timeouts::default(),
             limits: Limits::default(),
             vhca_ids: BTreeMap::new(),
+            standalone: BTreeSet::new(),
             anchor: PciAnchor::default(),
             faults: Vec::new(),
         }
     }
 
-    /// Every PCI function of the card, in order: PFs, then the VFs of the first, of the second …
+    /// Every function of the card, in order: PFs, then the VFs of the first, of the second …, then their SFs.
     pub fn functions(&self) -> Vec<FunctionName> {
         let pfs = 0..self.ports.len() as u8;
         let vfs = pfs.clone().flat_map(|pf| (0..self.vfs).map(move |vf| FunctionName::Vf { pf, vf }));
-        pfs.map(FunctionName::Pf).chain(vfs).collect()
+        let sfs = pfs.clone().flat_map(|pf| (0..self.sfs).map(move |sf| FunctionName::Sf { pf, sf }));
+        pfs.map(FunctionName::Pf).chain(vfs).chain(sfs).collect()
     }
 
-    /// The size of BAR0 of `function` in bytes.
+    /// Every PCI function of the card, in the same order.
+    pub fn pci_functions(&self) -> Vec<FunctionName> {
+        self.functions().into_iter().filter(|function| function.is_pci()).collect()
+    }
+
+    /// The size in bytes of BAR0 of `function`, or of the window that an SF has instead.
     pub fn bar0_bytes(&self, function: FunctionName) -> u64 {
-        if matches!(function, FunctionName::Vf { .. }) { VF_BAR0_BYTES } else { BAR0_BYTES }
+        match function {
+            FunctionName::Vf { .. } => VF_BAR0_BYTES,
+            FunctionName::Sf { .. } => SF_WINDOW_BYTES,
+            FunctionName::Pf(_) | FunctionName::Endpoint(_) => BAR0_BYTES,
+        }
+    }
+
+    /// The size in bytes of BAR2 of `function`, which has the windows of its SFs; 0 if there is none.
+    pub fn bar2_bytes(&self, function: FunctionName) -> u64 {
+        let windows = if matches!(function, FunctionName::Pf(_)) { self.sfs } else { 0 };
+        if windows == 0 { 0 } else { (u64::from(windows) * SF_WINDOW_BYTES).next_power_of_two() }
     }
 
     /// The VHCA id of `function`: counted from 1 in the order of [`Card::functions`], unless the card file has another. 0
@@ -213,7 +241,7 @@ impl Card {
         self.vhca_ids.get(&function).copied().unwrap_or_else(counted)
     }
 
-    /// The MSI-X vectors of `function`.
+    /// The MSI-X vectors of `function`: an SF's are those of its PF.
     pub fn vectors(&self, function: FunctionName) -> u16 {
         if matches!(function, FunctionName::Vf { .. }) { self.limits.vf_vectors } else { self.limits.vectors }
     }

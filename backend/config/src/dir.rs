@@ -130,6 +130,14 @@ pub fn socket_path(dir: &Path, function: FunctionName) -> Result<PathBuf, DirErr
     checked(dir.join(function.socket_name()))
 }
 
+/// The path of the socket of the shadow that takes `function`'s place, in `dir`.
+///
+/// # Errors
+/// [`DirError::TooLong`].
+pub fn shadow_path(dir: &Path, function: FunctionName) -> Result<PathBuf, DirError> {
+    checked(dir.join(function.shadow_socket_name()))
+}
+
 /// The path of the control socket in `dir`.
 ///
 /// # Errors
@@ -196,6 +204,14 @@ impl ClaimedDir {
     /// As [`free_socket`].
     pub fn function_socket(&self, function: FunctionName) -> Result<PathBuf, DirError> {
         free_socket(&socket_path(&self.path, function)?)
+    }
+
+    /// Makes the name of the socket of `function`'s shadow free to bind, and returns it.
+    ///
+    /// # Errors
+    /// As [`free_socket`].
+    pub fn shadow_socket(&self, function: FunctionName) -> Result<PathBuf, DirError> {
+        free_socket(&shadow_path(&self.path, function)?)
     }
 
     /// Makes the name of the control socket free to bind, and returns it.

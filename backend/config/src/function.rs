@@ -1,14 +1,14 @@
-//! Names of PCI functions: `pf0`, `pf0vf3`, `ep0`.
+//! Names of functions: `pf0`, `pf0vf3`, `pf0sf1`, `ep0`.
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// One PCI function of a card.
+/// One function of a card.
 ///
-/// The text form is what file names, scenarios and `--function` use: `pf1`, `pf0vf3`, `ep0`. The order is PFs, then VFs (by PF,
-/// then by number), then endpoints.
+/// The text form is what file names, scenarios and `--function` use: `pf1`, `pf0vf3`, `pf0sf1`, `ep0`. The order is PFs, then VFs
+/// (by PF, then by number), then SFs, then endpoints.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub enum FunctionName {
@@ -21,13 +21,20 @@ pub enum FunctionName {
         /// The virtual function's number, from 0.
         vf: u16,
     },
+    /// A scalable function of a physical function: no PCI function of its own, but a window of its PF's BAR2.
+    Sf {
+        /// The physical function's number.
+        pf: u8,
+        /// The scalable function's number, from 0. It is not the `sfnum` that a user gives it.
+        sf: u16,
+    },
     /// A plain PCI Express endpoint beside the NIC (a peer for TLPs).
     Endpoint(u8),
 }
 
 /// A function name that does not parse.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("'{0}' is not a function name: write pf0, pf0vf3 or ep0")]
+#[error("'{0}' is not a function name: write pf0, pf0vf3, pf0sf1 or ep0")]
 pub struct FunctionNameError(String);
 
 impl FunctionName {
@@ -41,15 +48,30 @@ impl FunctionName {
         FunctionName::Vf { pf, vf }
     }
 
+    /// Scalable function `sf` of physical function `pf`.
+    pub const fn sf(pf: u8, sf: u16) -> Self {
+        FunctionName::Sf { pf, sf }
+    }
+
+    /// Whether it is a PCI function, with a configuration space and a socket.
+    pub const fn is_pci(self) -> bool {
+        !matches!(self, FunctionName::Sf { .. })
+    }
+
     /// The file name of this function's socket inside the card's directory, for example `pf0.sock`.
     pub fn socket_name(self) -> String {
         format!("{self}.sock")
     }
 
+    /// The file name of the socket of the shadow that takes this function's place, for example `pf0vf1-shadow.sock`.
+    pub fn shadow_socket_name(self) -> String {
+        format!("{self}-shadow.sock")
+    }
+
     /// The physical function that this function is or belongs to; `None` for an endpoint.
     pub fn parent_pf(self) -> Option<u8> {
         match self {
-            FunctionName::Pf(pf) | FunctionName::Vf { pf, .. } => Some(pf),
+            FunctionName::Pf(pf) | FunctionName::Vf { pf, .. } | FunctionName::Sf { pf, .. } => Some(pf),
             FunctionName::Endpoint(_) => None,
         }
     }
@@ -60,6 +82,7 @@ impl fmt::Display for FunctionName {
         match self {
             FunctionName::Pf(n) => f.pad(&format!("pf{n}")),
             FunctionName::Vf { pf, vf } => f.pad(&format!("pf{pf}vf{vf}")),
+            FunctionName::Sf { pf, sf } => f.pad(&format!("pf{pf}sf{sf}")),
             FunctionName::Endpoint(n) => f.pad(&format!("ep{n}")),
         }
     }
@@ -78,10 +101,13 @@ fn parse(text: &str) -> Option<FunctionName> {
         return Some(FunctionName::Endpoint(number(rest)?));
     }
     let rest = text.strip_prefix("pf")?;
-    match rest.split_once("vf") {
-        None => Some(FunctionName::Pf(number(rest)?)),
-        Some((pf, vf)) => Some(FunctionName::Vf { pf: number(pf)?, vf: number(vf)? }),
+    if let Some((pf, vf)) = rest.split_once("vf") {
+        return Some(FunctionName::Vf { pf: number(pf)?, vf: number(vf)? });
     }
+    if let Some((pf, sf)) = rest.split_once("sf") {
+        return Some(FunctionName::Sf { pf: number(pf)?, sf: number(sf)? });
+    }
+    Some(FunctionName::Pf(number(rest)?))
 }
 
 /// A decimal number in its only spelling: no sign, no leading zero. Names are file names, so each must have one form.
@@ -110,7 +136,13 @@ mod tests {
 
     #[test]
     fn names_round_trip() {
-        for name in [FunctionName::pf(0), FunctionName::pf(7), FunctionName::vf(1, 126), FunctionName::Endpoint(3)] {
+        for name in [
+            FunctionName::pf(0),
+            FunctionName::pf(7),
+            FunctionName::vf(1, 126),
+            FunctionName::sf(0, 9),
+            FunctionName::Endpoint(3),
+        ] {
             assert_eq!(name.to_string().parse(), Ok(name));
         }
         assert_eq!(FunctionName::vf(0, 3).socket_name(), "pf0vf3.sock");
@@ -119,16 +151,36 @@ mod tests {
 
     #[test]
     fn other_spellings_are_refused() {
-        for text in ["", "pf", "pf00", "pf+1", "pf256", "pf0vf", "vf0", "pf0vf-1", "ep", "PF0", "pf0vf1vf2", "pf 0"] {
+        for text in [
+            "",
+            "pf",
+            "pf00",
+            "pf+1",
+            "pf256",
+            "pf0vf",
+            "vf0",
+            "pf0vf-1",
+            "ep",
+            "PF0",
+            "pf0vf1vf2",
+            "pf0sf",
+            "pf0sf1vf2",
+            "pf 0",
+        ] {
             assert!(text.parse::<FunctionName>().is_err(), "{text:?} parsed");
         }
     }
 
     #[test]
-    fn order_is_pfs_vfs_endpoints() {
-        let mut names =
-            [FunctionName::Endpoint(0), FunctionName::vf(0, 10), FunctionName::vf(0, 2), FunctionName::pf(1)];
+    fn order_is_pfs_vfs_sfs_endpoints() {
+        let mut names = [
+            FunctionName::Endpoint(0),
+            FunctionName::sf(0, 0),
+            FunctionName::vf(0, 10),
+            FunctionName::vf(0, 2),
+            FunctionName::pf(1),
+        ];
         names.sort();
-        assert_eq!(names.map(|n| n.to_string()), ["pf1", "pf0vf2", "pf0vf10", "ep0"]);
+        assert_eq!(names.map(|n| n.to_string()), ["pf1", "pf0vf2", "pf0vf10", "pf0sf0", "ep0"]);
     }
 }

@@ -26,11 +26,12 @@ mod timeouts;
 mod wire;
 
 pub use card::{
-    BAR0_BYTES, Card, Firmware, FwVersion, Limits, MacAddr, PageIds, Pages, PciAnchor, Port, Slips, Speed, VfPages,
+    BAR0_BYTES, Card, Firmware, FwVersion, Limits, MacAddr, PageIds, Pages, PciAnchor, Port, SF_WINDOW_BYTES, Slips,
+    Speed, VfPages,
 };
 pub use function::{FunctionName, FunctionNameError};
 pub use parse::CardError;
-pub use placement::{NoSuchFunction, PlacedFunction, Placement, RootPort};
+pub use placement::{PlacedFunction, Placement, PlacementError, RootPort};
 pub use qemu_args::{ArgsError, Format, device_args, qemu_args};
 pub use size::{MemSize, MemSizeError};
 pub use timeouts::Timeouts;

@@ -136,6 +136,7 @@ fn card(top: &Table<'_>) -> Result<Card, CardError> {
         "timeouts",
         "limits",
         "vhca_ids",
+        "attach",
         "placement",
         "faults",
     ])?;
@@ -153,12 +154,11 @@ fn card(top: &Table<'_>) -> Result<Card, CardError> {
         return Err(v.wrong(format!("a card has one PF per port, here {ports}; leave the key out")));
     }
     card.vfs = top.number("vfs", 0..=u64::from(Card::MAX_VFS))?.unwrap_or(card.vfs.into()) as u16;
-    for (key, what) in [("sfs", "SFs"), ("endpoints", "endpoints")] {
-        if let Some(v) = top.get(key)
-            && v.number(0..=u64::from(u16::MAX))? != 0
-        {
-            return Err(v.wrong(format!("{what} are not available yet; write 0 or leave the key out")));
-        }
+    card.sfs = top.number("sfs", 0..=u64::from(Card::MAX_SFS))?.unwrap_or(card.sfs.into()) as u16;
+    if let Some(v) = top.get("endpoints")
+        && v.number(0..=u64::from(u16::MAX))? != 0
+    {
+        return Err(v.wrong("endpoints are not available yet; write 0 or leave the key out"));
     }
     addresses(top, &mut card)?;
     if let Some(v) = top.get("speed") {
@@ -182,6 +182,9 @@ fn card(top: &Table<'_>) -> Result<Card, CardError> {
     }
     if let Some(v) = top.get("vhca_ids") {
         vhca_ids(&v.table()?, &mut card)?;
+    }
+    if let Some(v) = top.get("attach") {
+        attach(&v.table()?, &mut card)?;
     }
     if let Some(v) = top.get("placement") {
         let table = v.table()?;
@@ -336,6 +339,23 @@ fn vhca_ids(table: &Table<'_>, card: &mut Card) -> Result<(), CardError> {
     for (function, name) in functions.into_iter().zip(&names) {
         if let Some(id) = table.number(name, 0..=u64::from(u16::MAX))? {
             card.vhca_ids.insert(function, id as u16);
+        }
+    }
+    Ok(())
+}
+
+/// `[attach]`: `pf0vf1 = "standalone"` makes a VF a device of its own, for another machine than its PF's.
+fn attach(table: &Table<'_>, card: &mut Card) -> Result<(), CardError> {
+    let functions = card.functions();
+    let vfs: Vec<_> = functions.into_iter().filter(|function| matches!(function, FunctionName::Vf { .. })).collect();
+    let names: Vec<String> = vfs.iter().map(FunctionName::to_string).collect();
+    table.only(&names.iter().map(String::as_str).collect::<Vec<_>>())?;
+    for (function, name) in vfs.into_iter().zip(&names) {
+        let Some(v) = table.get(name) else { continue };
+        match v.text()?.as_str() {
+            "standalone" => drop(card.standalone.insert(function)),
+            "sriov" => {}
+            _ => return Err(v.wrong("\"standalone\", or \"sriov\" as without this line")),
         }
     }
     Ok(())
@@ -593,10 +613,17 @@ mod tests {
 
     #[test]
     fn what_is_not_emulated_yet_says_so() {
-        for key in ["sfs", "endpoints"] {
-            assert!(error(&format!("{key} = 4")).contains("not available yet"), "{key}");
-            assert!(error(&format!("{key} = -1")).contains("a number from 0"), "{key}");
-        }
+        assert!(error("endpoints = 4").contains("not available yet"));
+        assert!(error("endpoints = -1").contains("a number from 0"));
+    }
+
+    #[test]
+    fn only_vfs_are_devices_of_their_own() {
+        let card = Card::parse("vfs = 2\n[attach]\npf0vf1 = \"standalone\"\npf1vf0 = \"sriov\"").unwrap();
+        assert_eq!(card.standalone.into_iter().collect::<Vec<_>>(), [FunctionName::vf(0, 1)]);
+        assert!(error("vfs = 1\n[attach]\npf0vf1 = \"standalone\"").contains("unknown key 'attach.pf0vf1'"));
+        assert!(error("[attach]\npf0 = \"standalone\"").contains("unknown key 'attach.pf0'"));
+        assert!(error("vfs = 1\n[attach]\npf0vf0 = \"alone\"").contains("\"standalone\", or \"sriov\""));
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! Where each function is plugged into the guest's PCI Express tree.
 //!
 //! A card hangs below one root port of its own. PF n is function n of slot 0 behind it: a multi-function device, as a
-//! multi-port adapter is; the VFs follow, PF by PF, at the places that the SR-IOV capabilities name. Behind the first root port of an otherwise empty machine the guest numbers that bus 01.
+//! multi-port adapter is; the VFs follow, PF by PF, at the places that the SR-IOV capabilities name. A VF that is a device of
+//! its own leaves a shadow there, and goes only where it is asked for by name. Behind the first root port of an otherwise empty machine the guest numbers that bus 01.
 
 use serde::{Deserialize, Serialize};
 
@@ -17,6 +18,9 @@ pub struct Placement {
     pub root_ports: Vec<RootPort>,
     /// Every function, in the order in which QEMU must be given them.
     pub functions: Vec<PlacedFunction>,
+    /// VFs that are devices of their own: [`Placement::only`] takes them from here.
+    #[serde(default)]
+    pub apart: Vec<PlacedFunction>,
 }
 
 /// One root port on `pcie.0`.
@@ -39,6 +43,9 @@ pub struct RootPort {
 pub struct PlacedFunction {
     /// Which function.
     pub function: FunctionName,
+    /// It is the shadow of that function.
+    #[serde(default)]
+    pub shadow: bool,
     /// The id of the root port, which is the name of the bus.
     pub bus: String,
     /// The bus number that the guest gives: the n-th root port's bus is n, as long as nothing else has a bridge.
@@ -54,8 +61,8 @@ pub struct PlacedFunction {
 impl Placement {
     /// The placement of `card`.
     pub fn of(card: &Card) -> Placement {
-        let functions = card.functions();
-        let bars: u64 = functions.iter().map(|f| card.bar0_bytes(*f)).sum();
+        let functions = card.pci_functions();
+        let bars: u64 = functions.iter().map(|f| card.bar0_bytes(*f) + card.bar2_bytes(*f)).sum();
         let id = format!("rp{}", card.anchor.chassis.saturating_sub(1));
         let port = RootPort {
             id: id.clone(),
@@ -68,30 +75,39 @@ impl Placement {
         let multifunction = functions.len() > 1;
         let place = |(n, function): (usize, &FunctionName)| PlacedFunction {
             function: *function,
+            shadow: card.standalone.contains(function),
             bus: id.clone(),
             bus_number: card.anchor.chassis,
             device: (n / 8) as u8,
             number: (n % 8) as u8,
             multifunction,
         };
-        let functions = functions.iter().enumerate().map(place).collect();
-        Placement { card: card.name.clone(), functions, root_ports: vec![port] }
+        let functions: Vec<_> = functions.iter().enumerate().map(place).collect();
+        let apart = functions.iter().filter(|placed| placed.shadow);
+        let apart = apart.map(|placed| PlacedFunction { shadow: false, ..placed.clone() }).collect();
+        Placement { card: card.name.clone(), functions, apart, root_ports: vec![port] }
     }
 
-    /// The part of this placement that holds only the functions in `names`; a PF's name stands for its VFs too.
+    /// The part of this placement that holds only the functions in `names`; a PF's name stands for its VFs too, or their
+    /// shadows. The name of a VF that has one means the VF itself.
     ///
     /// A guest looks for further functions of a slot only when there is a function 0. So if that one is left out, all that
     /// stay behind the same root port move down by the same number: the distances between them, which a PF tells of its
     /// VFs, stay as they are.
     ///
     /// # Errors
-    /// A name that the card does not have.
-    pub fn only(mut self, names: &[FunctionName]) -> Result<Placement, NoSuchFunction> {
+    /// A name that the card does not have, or a VF that is a device of its own together with its PF.
+    pub fn only(mut self, names: &[FunctionName]) -> Result<Placement, PlacementError> {
+        let apart = std::mem::take(&mut self.apart);
         if let Some(wanted) = names.iter().find(|name| self.functions.iter().all(|f| f.function != **name)) {
             return Err(self.lacks(*wanted));
         }
         let of_named_pf = |f: FunctionName| f.parent_pf().is_some_and(|pf| names.contains(&FunctionName::Pf(pf)));
-        self.functions.retain(|f| names.contains(&f.function) || of_named_pf(f.function));
+        if let Some(own) = apart.iter().find(|f| names.contains(&f.function) && of_named_pf(f.function)) {
+            return Err(PlacementError::WithItsPf { wanted: own.function });
+        }
+        self.functions.retain(|f| (names.contains(&f.function) && !f.shadow) || of_named_pf(f.function));
+        self.functions.extend(apart.into_iter().filter(|f| names.contains(&f.function)));
         self.root_ports.retain(|port| self.functions.iter().any(|f| f.bus == port.id));
         for port in &self.root_ports {
             let mut here: Vec<_> = self.functions.iter_mut().filter(|f| f.bus == port.id).collect();
@@ -106,19 +122,33 @@ impl Placement {
         Ok(self)
     }
 
-    fn lacks(&self, wanted: FunctionName) -> NoSuchFunction {
+    fn lacks(&self, wanted: FunctionName) -> PlacementError {
         let known: Vec<String> = self.functions.iter().map(|f| f.function.to_string()).collect();
-        NoSuchFunction { card: self.card.clone(), wanted, known: known.join(", ") }
+        PlacementError::Unknown { card: self.card.clone(), wanted, known: known.join(", ") }
     }
 }
 
-/// A function that the card does not have.
+/// Functions that cannot be in one machine.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the card {card} has no function {wanted}: it has {known}")]
-pub struct NoSuchFunction {
-    card: String,
-    wanted: FunctionName,
-    known: String,
+pub enum PlacementError {
+    /// The card does not have one.
+    #[error("the card {card} has no function {wanted}: it has {known}")]
+    Unknown {
+        /// The card's name.
+        card: String,
+        /// The function.
+        wanted: FunctionName,
+        /// What it has.
+        known: String,
+    },
+    /// A VF that is a device of its own, and its PF.
+    #[error(
+        "{wanted} is a device of its own ([attach] in the card file), for another machine than its PF's: attach it there"
+    )]
+    WithItsPf {
+        /// The VF.
+        wanted: FunctionName,
+    },
 }
 
 impl PlacedFunction {
@@ -196,6 +226,22 @@ mod tests {
     }
 
     #[test]
+    fn a_vf_that_is_a_device_of_its_own_leaves_a_shadow() {
+        let card = Card::parse("ports = 1\nvfs = 2\n[attach]\npf0vf1 = \"standalone\"").unwrap();
+        let [pf, vf0, vf1] = [FunctionName::pf(0), FunctionName::vf(0, 0), FunctionName::vf(0, 1)];
+        let shown = |placement: Placement| -> Vec<_> {
+            placement.functions.iter().map(|f| (f.function, f.shadow, f.addr())).collect()
+        };
+        let at = |function, shadow, addr: &str| (function, shadow, addr.to_string());
+        let whole = [at(pf, false, "0.0"), at(vf0, false, "0.1"), at(vf1, true, "0.2")];
+        assert_eq!(shown(Placement::of(&card)), whole);
+        assert_eq!(shown(Placement::of(&card).only(&[pf]).unwrap()), whole);
+        assert_eq!(shown(Placement::of(&card).only(&[vf1]).unwrap()), [at(vf1, false, "0.0")]);
+        let error = Placement::of(&card).only(&[pf, vf1]).unwrap_err();
+        assert_eq!(error, PlacementError::WithItsPf { wanted: vf1 });
+    }
+
+    #[test]
     fn the_window_holds_every_bar() {
         for ports in 1..=Card::MAX_PORTS {
             let card = Card::with_ports(ports);
@@ -204,5 +250,19 @@ mod tests {
             assert_eq!(placement.functions.len(), ports);
         }
         assert!(!Placement::of(&Card::with_ports(1)).functions[0].multifunction);
+    }
+
+    #[test]
+    fn sfs_are_in_a_bar_of_their_pf_and_nowhere_else() {
+        let card = Card::parse("ports = 1\nvfs = 1\nsfs = 3").unwrap();
+        let names: Vec<_> = card.functions().iter().map(ToString::to_string).collect();
+        assert_eq!(names, ["pf0", "pf0vf0", "pf0sf0", "pf0sf1", "pf0sf2"]);
+        assert_eq!(card.functions().iter().map(|f| card.vhca_id(*f)).collect::<Vec<_>>(), [1, 2, 3, 4, 5]);
+        let [pf, sf] = [FunctionName::pf(0), FunctionName::sf(0, 0)];
+        assert_eq!((card.bar2_bytes(pf), card.bar2_bytes(sf)), (4 << 20, 0), "a power of two");
+        assert_eq!(card.vectors(sf), card.vectors(pf));
+        let placement = Placement::of(&card);
+        assert_eq!(placement.functions.iter().map(|f| f.function).collect::<Vec<_>>(), [pf, FunctionName::vf(0, 0)]);
+        assert!(placement.root_ports[0].pref64_reserve >= (32 << 20) + (4 << 20) + (2 << 20));
     }
 }

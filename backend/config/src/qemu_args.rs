@@ -82,7 +82,8 @@ pub fn device_args(placement: &Placement, dir: &Path) -> Result<Vec<String>, Arg
 
 /// One function as QEMU's JSON form of `-device`: the plain form cannot name a socket.
 fn device(card: &str, placed: &PlacedFunction, dir: &Path) -> Result<String, ArgsError> {
-    let path = dir::socket_path(dir, placed.function)?;
+    let path =
+        if placed.shadow { dir::shadow_path(dir, placed.function)? } else { dir::socket_path(dir, placed.function)? };
     let Some(path) = path.to_str() else {
         return Err(ArgsError::NotText { dir: dir.display().to_string() });
     };

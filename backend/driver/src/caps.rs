@@ -44,8 +44,16 @@ impl Caps {
 }
 
 /// One-bit capabilities that the driver turns on when the maximum has them.
-const WANTED: [Field; 3] =
-    [cmd_hca_cap::release_all_pages, cmd_hca_cap::mkey_by_name, cmd_hca_cap::abs_native_port_num];
+const WANTED: [Field; 8] = [
+    cmd_hca_cap::release_all_pages,
+    cmd_hca_cap::mkey_by_name,
+    cmd_hca_cap::abs_native_port_num,
+    cmd_hca_cap::vhca_state,
+    cmd_hca_cap::event_on_vhca_state_allocated,
+    cmd_hca_cap::event_on_vhca_state_active,
+    cmd_hca_cap::event_on_vhca_state_in_use,
+    cmd_hca_cap::event_on_vhca_state_teardown_request,
+];
 
 impl<H: Host> Driver<H> {
     /// QUERY_HCA_CAP: the group's 4 KiB.

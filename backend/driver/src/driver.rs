@@ -21,8 +21,8 @@ use crate::host::Host;
 use crate::net::Net;
 use crate::pages::{self, Job, Pages};
 
-/// Events of the asynchronous EQ: those that the kernel always asks for.
-const ASYNC_EVENTS: [Event; 16] = [
+/// Events of the asynchronous EQ: those that the kernel always asks for, and that of states.
+const ASYNC_EVENTS: [Event; 17] = [
     Event::PATH_MIG,
     Event::COMM_EST,
     Event::SQ_DRAINED,
@@ -36,6 +36,7 @@ const ASYNC_EVENTS: [Event; 16] = [
     Event::SRQ_LAST_WQE,
     Event::SRQ_RQ_LIMIT,
     Event::NIC_VPORT_CHANGE,
+    Event::VHCA_STATE_CHANGE,
     Event::GENERAL_EVENT,
     Event::PORT_MODULE_EVENT,
     Event::TEMP_WARN_EVENT,

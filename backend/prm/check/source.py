@@ -8,7 +8,11 @@ import debian
 # What is kept of a source package: a few megabytes.
 KEPT = ["include/linux/mlx5", "include/rdma/ib_verbs.h", "drivers/net/ethernet/mellanox/mlx5", "drivers/infiniband/hw/mlx5"]
 # Where the structures and constants of the tables come from.
-IFC = ["include/linux/mlx5/mlx5_ifc_fpga.h", "include/linux/mlx5/mlx5_ifc.h"]
+IFC = [
+    "include/linux/mlx5/mlx5_ifc_fpga.h",
+    "include/linux/mlx5/mlx5_ifc.h",
+    "drivers/net/ethernet/mellanox/mlx5/core/sf/mlx5_ifc_vhca_event.h",
+]
 NV_PARAM = "drivers/net/ethernet/mellanox/mlx5/core/lib/nv_param.c"
 PLAIN = [
     *(f"include/linux/mlx5/{name}.h" for name in "device qp cq driver doorbell port vport fs mlx5_ifc".split()),

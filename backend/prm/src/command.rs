@@ -39,6 +39,8 @@ commands! {
     QUERY_ISSI query_issi_in query_issi_out,
     SET_ISSI set_issi_in set_issi_out,
     SET_DRIVER_VERSION set_driver_version_in set_driver_version_out,
+    ALLOC_SF alloc_sf_in alloc_sf_out,
+    DEALLOC_SF dealloc_sf_in dealloc_sf_out,
     CREATE_MKEY create_mkey_in create_mkey_out,
     QUERY_MKEY query_mkey_in query_mkey_out,
     DESTROY_MKEY destroy_mkey_in destroy_mkey_out,
@@ -120,6 +122,8 @@ commands! {
     MODIFY_FLOW_TABLE modify_flow_table_in modify_flow_table_out,
     ALLOC_MODIFY_HEADER_CONTEXT alloc_modify_header_context_in alloc_modify_header_context_out,
     DEALLOC_MODIFY_HEADER_CONTEXT dealloc_modify_header_context_in dealloc_modify_header_context_out,
+    QUERY_VHCA_STATE query_vhca_state_in query_vhca_state_out,
+    MODIFY_VHCA_STATE modify_vhca_state_in modify_vhca_state_out,
 }
 
 /// The layouts of a command's input and output, if the table has them.

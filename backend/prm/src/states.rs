@@ -26,6 +26,11 @@ open_enums! {
     /// Status of a CQ (`MLX5_CQC_STATUS_*` in mlx5_ifc.h).
     CqStatus(u8, "CQ status", "MLX5_CQC_STATUS_") { OK = 0x0, CQ_OVERFLOW = 0x9, CQ_WRITE_FAIL = 0xa }
 
+    /// State of a function (`enum mlx5_ifc_vhca_state` in mlx5_ifc.h).
+    VhcaState(u8, "VHCA state", "MLX5_VHCA_STATE_") {
+        INVALID = 0x0, ALLOCATED = 0x1, ACTIVE = 0x2, IN_USE = 0x3, TEARDOWN_REQUEST = 0x4,
+    }
+
     /// State of a CQ (`MLX5_CQC_ST_*` in mlx5_ifc.h).
     CqState(u8, "CQ state", "MLX5_CQC_ST_") {
         SOLICITED_NOTIFICATION_REQUEST_ARMED = 0x6, NOTIFICATION_REQUEST_ARMED = 0x9, FIRED = 0xa,

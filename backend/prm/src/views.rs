@@ -9,7 +9,7 @@ use crate::opcode::{Opcode, Status};
 use crate::register::{PortStatus, PpcntGroup, Register};
 use crate::states::{
     CqState, CqStatus, EqState, EqStatus, MemRqType, NicVportListType, RmpState, RqState, RxHashFn, SqState,
-    TeardownProfile, TirDispType, VportAdminState, VportState, WqType,
+    TeardownProfile, TirDispType, VhcaState, VportAdminState, VportState, WqType,
 };
 use crate::steering::{DestinationType, FlowSource, MissAction, TableType};
 use crate::wqe::{CqeOpcode, CqeSyndrome, WqeOpcode};
@@ -179,6 +179,7 @@ static NAMED: &[(&str, &str, &Names)] = &[
     ("teardown_hca_in", "profile", &TeardownProfile::NAMES),
     ("tirc", "disp_type", &TirDispType::NAMES),
     ("tirc", "rx_hash_fn", &RxHashFn::NAMES),
+    ("vhca_state_context", "vhca_state", &VhcaState::NAMES),
     ("wq", "wq_type", &WqType::NAMES),
 ];
 

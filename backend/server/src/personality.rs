@@ -1,6 +1,6 @@
 //! From a card description to what the card is made of.
 
-use mlx5emu_card::eswitch::PF_VPORT;
+use mlx5emu_card::eswitch::{PF_VPORT, SF_BASE_ID};
 use mlx5emu_card::function::front::BAR0_SIZE;
 use mlx5emu_card::function::timeouts::Timeouts;
 use mlx5emu_card::{FunctionSetup, PageCounts, PageIds, PageManner, Personality, PortSetup, VfPageCounts};
@@ -28,7 +28,7 @@ pub(crate) fn personality(card: &Card) -> Result<Personality, StartError> {
     let setups = functions.iter().map(|function| FunctionSetup {
         name: function.to_string(),
         port: port_of(*function),
-        vport: if let FunctionName::Vf { vf, .. } = function { vf + 1 } else { PF_VPORT },
+        vport: vport_of(*function),
         vhca_id: card.vhca_id(*function),
         vectors: card.vectors(*function),
         bar0: card.bar0_bytes(*function),
@@ -73,9 +73,10 @@ fn page_manner(card: &Card) -> PageManner {
 pub(crate) fn config_setup(card: &Card, function: FunctionName) -> ConfigSetup {
     ConfigSetup {
         bar0: card.bar0_bytes(function),
+        bar2: card.bar2_bytes(function),
         vectors: card.vectors(function),
         serial: guid(first_mac(card)),
-        multifunction: card.functions().len() > 1,
+        multifunction: card.pci_functions().len() > 1,
         sriov: sriov_setup(card, function),
     }
 }
@@ -124,6 +125,14 @@ fn timeouts(told: &mlx5emu_config::Timeouts) -> Option<Timeouts> {
 
 fn port_of(function: FunctionName) -> usize {
     function.parent_pf().map_or(0, usize::from)
+}
+
+fn vport_of(function: FunctionName) -> u16 {
+    match function {
+        FunctionName::Vf { vf, .. } => vf + 1,
+        FunctionName::Sf { sf, .. } => SF_BASE_ID + sf,
+        FunctionName::Pf(_) | FunctionName::Endpoint(_) => PF_VPORT,
+    }
 }
 
 fn first_mac(card: &Card) -> MacAddr {

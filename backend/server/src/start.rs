@@ -18,8 +18,9 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use crate::clock::Clock;
 use crate::control::{self, View};
 use crate::function::PciFunction;
-use crate::function::config::{pf_config, vf_config};
-use crate::function::virtual_functions::VirtualFunctions;
+use crate::function::config::{pf_config, standalone_config, vf_config};
+use crate::function::shadow::Shadow;
+use crate::function::virtual_functions::{VirtualFunction, VirtualFunctions};
 use crate::threads::{Threads, worker_count};
 use crate::wires::{self, Waiting};
 use crate::{personality, sandbox};
@@ -91,6 +92,8 @@ fn system(what: impl Into<String>) -> impl FnOnce(io::Error) -> StartError {
 /// A card that runs. Dropping it ends it.
 pub struct Running {
     sockets: Vec<(FunctionName, PathBuf)>,
+    /// Those of the shadows.
+    shadow_sockets: Vec<(FunctionName, PathBuf)>,
     control: PathBuf,
     /// The guests' control socket, if there is one.
     guest: Option<PathBuf>,
@@ -105,6 +108,8 @@ pub struct Running {
 /// What is bound before anything is confined.
 struct Bound {
     functions: Vec<(FunctionName, UnixListener)>,
+    /// Of VFs that are devices of their own.
+    shadows: Vec<(FunctionName, UnixListener)>,
     control: UnixListener,
     guest: Option<UnixListener>,
     wires: Vec<Waiting>,
@@ -128,10 +133,16 @@ pub fn start(card: &Card, dir: &Path, options: StartOptions) -> Result<Running, 
     let dir = ClaimedDir::claim(dir)?;
     let mut sockets = Vec::new();
     let mut functions = Vec::new();
-    for function in card.functions() {
+    for function in card.pci_functions() {
         let path = dir.function_socket(function)?;
         functions.push((function, listen(&path)?));
         sockets.push((function, path));
+    }
+    let (mut shadows, mut shadow_sockets) = (Vec::new(), Vec::new());
+    for function in &card.standalone {
+        let path = dir.shadow_socket(*function)?;
+        shadows.push((*function, listen(&path)?));
+        shadow_sockets.push((*function, path));
     }
     let control_path = dir.control_socket()?;
     let guest = options.guest_control.then(|| dir.guest_socket()).transpose()?;
@@ -146,8 +157,14 @@ pub fn start(card: &Card, dir: &Path, options: StartOptions) -> Result<Running, 
         wire_joins.push(join);
     }
     let guest_listener = guest.as_deref().map(listen).transpose()?;
-    let bound =
-        Bound { functions, control: listen(&control_path)?, guest: guest_listener, wires, descriptors: descriptors() };
+    let bound = Bound {
+        functions,
+        shadows,
+        control: listen(&control_path)?,
+        guest: guest_listener,
+        wires,
+        descriptors: descriptors(),
+    };
     let serving = match options.confinement {
         Confinement::Nobody => serve(card, made_of, bound, options, &stop)?,
         Confinement::Caller => {
@@ -166,7 +183,17 @@ pub fn start(card: &Card, dir: &Path, options: StartOptions) -> Result<Running, 
     };
     let Serving { engine, mut joins } = serving;
     joins.append(&mut wire_joins);
-    Ok(Running { sockets, control: control_path, guest, own_sockets, stop, engine, joins, claimed: dir })
+    Ok(Running {
+        sockets,
+        shadow_sockets,
+        control: control_path,
+        guest,
+        own_sockets,
+        stop,
+        engine,
+        joins,
+        claimed: dir,
+    })
 }
 
 /// This process's open files, to be counted later: a confined process can't open the directory any more.
@@ -196,7 +223,12 @@ fn serve(
     options: StartOptions,
     stop: &Stop,
 ) -> Result<Serving, StartError> {
-    let vectors: Vec<_> = made_of.functions.iter().map(|f| Arc::new(Irqs::new(f.vectors))).collect();
+    let mut vectors: Vec<Arc<Irqs>> = Vec::new();
+    for (name, setup) in card.functions().iter().zip(&made_of.functions) {
+        // An SF's are its PF's; PFs stand first, by number.
+        let of_pf = name.parent_pf().filter(|_| !name.is_pci()).and_then(|pf| vectors.get(usize::from(pf)));
+        vectors.push(of_pf.map_or_else(|| Arc::new(Irqs::new(setup.vectors)), Arc::clone));
+    }
     let spaces = vectors.iter().map(|irqs| FunctionMemory::new(Arc::clone(irqs))).collect();
     let workers = options.workers.unwrap_or_else(worker_count);
     let mut device = Device::new(made_of, spaces);
@@ -228,20 +260,40 @@ fn spawn_all(
     let mut listeners = Vec::new();
     for (index, ((name, listener), irqs)) in bound.functions.into_iter().zip(vectors).enumerate() {
         let setup = personality::config_setup(card, name);
-        let build = if matches!(name, FunctionName::Vf { .. }) { vf_config } else { pf_config };
-        let config = build(&setup);
+        let config = match name {
+            FunctionName::Vf { .. } if card.standalone.contains(&name) => standalone_config(&setup),
+            FunctionName::Vf { .. } => vf_config(&setup),
+            _ => pf_config(&setup),
+        };
         let config = config.map_err(|source| StartError::Config { function: name, source })?;
-        let Some(function) = PciFunction::new(index, Arc::clone(engine), irqs, config, setup.serial) else { continue };
+        let sfs = windows_of(card, name);
+        let Some(function) = PciFunction::new(index, &sfs, Arc::clone(engine), irqs, config, setup.serial) else {
+            continue;
+        };
         let function = Arc::new(function);
         functions.push(Arc::clone(&function));
         listeners.push((name, listener, function));
     }
-    introduce_virtual_functions(card, &listeners);
+    let mut shadows = Vec::new();
+    for (name, listener) in bound.shadows {
+        let setup = personality::config_setup(card, name);
+        let config = vf_config(&setup).map_err(|source| StartError::Config { function: name, source })?;
+        let Some(index) = card.functions().iter().position(|function| *function == name) else { continue };
+        let shadow = Shadow::new(index, format!("{name}-shadow"), Arc::clone(engine), config, setup.vectors);
+        shadows.extend(shadow.map(|shadow| (name, listener, Arc::new(shadow))));
+    }
+    introduce_virtual_functions(card, &listeners, &shadows);
     for (name, listener, function) in listeners {
-        joins.push(spawn_function(name, listener, function, stop).map_err(system("start a thread"))?);
+        joins.push(spawn_function(name.to_string(), listener, function, stop).map_err(system("start a thread"))?);
+    }
+    let mut shown_shadows = Vec::new();
+    for (_, listener, shadow) in shadows {
+        shown_shadows.push(Arc::clone(&shadow));
+        let spawned = spawn_function(shadow.name().to_string(), listener, shadow, stop);
+        joins.push(spawned.map_err(system("start a thread"))?);
     }
     bound.wires.into_iter().for_each(|wire| wire.begin(engine));
-    let view = Arc::new(View::new(card.clone(), Arc::clone(engine), functions, bound.descriptors));
+    let view = Arc::new(View::new(card.clone(), Arc::clone(engine), functions, shown_shadows, bound.descriptors));
     let control = Some((bound.control, control::Kind::Host));
     for (listener, kind) in control.into_iter().chain(bound.guest.map(|guest| (guest, control::Kind::Guest))) {
         joins.push(spawn_control(listener, kind, Arc::clone(&view), stop).map_err(system("start a thread"))?);
@@ -249,8 +301,19 @@ fn spawn_all(
     Ok(())
 }
 
+/// The SFs that have windows in the BAR2 of `function`, in order.
+fn windows_of(card: &Card, function: FunctionName) -> Vec<usize> {
+    let FunctionName::Pf(_) = function else { return Vec::new() };
+    let of_it = |(_, name): &(usize, FunctionName)| !name.is_pci() && name.parent_pf() == function.parent_pf();
+    card.functions().into_iter().enumerate().filter(of_it).map(|(index, _)| index).collect()
+}
+
 /// Tells each PF its VFs, and where their configuration space is in the machine.
-fn introduce_virtual_functions(card: &Card, functions: &[(FunctionName, UnixListener, Arc<PciFunction>)]) {
+fn introduce_virtual_functions(
+    card: &Card,
+    functions: &[(FunctionName, UnixListener, Arc<PciFunction>)],
+    shadows: &[(FunctionName, UnixListener, Arc<Shadow>)],
+) {
     let placement = Placement::of(card);
     let ecam = |name: FunctionName| {
         let placed = placement.functions.iter().find(|placed| placed.function == name)?;
@@ -259,20 +322,25 @@ fn introduce_virtual_functions(card: &Card, functions: &[(FunctionName, UnixList
     };
     for (name, _, pf) in functions.iter().filter(|(name, ..)| matches!(name, FunctionName::Pf(_))) {
         let its_own = functions.iter().filter(|(vf, ..)| vf != name && vf.parent_pf() == name.parent_pf());
-        let vfs = its_own.filter_map(|(vf, _, function)| Some((Arc::clone(function), ecam(*vf)?)));
+        let vfs = its_own.filter_map(|(vf, _, function)| {
+            let there = match shadows.iter().find(|(name, ..)| name == vf) {
+                Some((_, _, shadow)) => VirtualFunction::Shadow(Arc::clone(shadow)),
+                None => VirtualFunction::Own(Arc::clone(function)),
+            };
+            Some((there, ecam(*vf)?))
+        });
         pf.set_virtual_functions(VirtualFunctions { functions: vfs.collect() });
     }
 }
 
 fn spawn_function(
-    name: FunctionName,
+    name: String,
     listener: UnixListener,
-    function: Arc<PciFunction>,
+    device: Arc<dyn mlx5emu_vfio_user::Device>,
     stop: &Stop,
 ) -> io::Result<JoinHandle<()>> {
     let stop = stop.clone();
-    Builder::new().name(name.to_string()).spawn(move || {
-        let device: Arc<dyn mlx5emu_vfio_user::Device> = function;
+    Builder::new().name(name).spawn(move || {
         if let Err(error) = mlx5emu_vfio_user::serve(listener, &device, &stop) {
             log::error!("{error}");
         }
@@ -306,6 +374,11 @@ impl Running {
     /// The socket of each function, in the order of the card's functions.
     pub fn sockets(&self) -> &[(FunctionName, PathBuf)] {
         &self.sockets
+    }
+
+    /// The socket of each shadow of a VF.
+    pub fn shadow_sockets(&self) -> &[(FunctionName, PathBuf)] {
+        &self.shadow_sockets
     }
 
     /// The control socket.
@@ -347,6 +420,7 @@ impl Running {
         for path in self
             .sockets
             .drain(..)
+            .chain(self.shadow_sockets.drain(..))
             .map(|(_, path)| path)
             .chain([std::mem::take(&mut self.control)])
             .chain(self.guest.take())

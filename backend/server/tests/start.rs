@@ -33,6 +33,22 @@ fn sockets_are_the_owners_alone_and_go_with_the_card() {
 }
 
 #[test]
+fn a_vf_of_its_own_and_its_shadow_have_a_socket_each_and_sfs_have_none() {
+    let temp = tempfile::tempdir().unwrap();
+    let card = Card::parse("ports = 1\nvfs = 2\nsfs = 2\n[attach]\npf0vf1 = \"standalone\"").unwrap();
+    let mut running = start(&card, temp.path(), StartOptions::default()).unwrap();
+    let sockets = |temp: &std::path::Path| -> Vec<String> {
+        let names = std::fs::read_dir(temp).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let mut names: Vec<_> = names.filter(|name| name.starts_with("pf")).collect();
+        names.sort();
+        names
+    };
+    assert_eq!(sockets(temp.path()), ["pf0.sock", "pf0vf0.sock", "pf0vf1-shadow.sock", "pf0vf1.sock"]);
+    running.stop();
+    assert_eq!(sockets(temp.path()), [""; 0]);
+}
+
+#[test]
 fn a_directory_in_use_is_refused_and_its_card_lives_on() {
     let dir = tempfile::tempdir().unwrap();
     let running = start(&Card::default(), dir.path(), StartOptions::default()).unwrap();

@@ -17,7 +17,7 @@ races_messages
 check "$total VFs come" numvfs "$pf0" "$total"
 until_true 60 vfs_are_there "$pf0" "$total"
 
-check "ten rounds of modes against RDMA's driver" rounds_against 10 "eswitch $pf0 switchdev" "eswitch $pf0 legacy"
+check "${rounds:=10} rounds of modes against RDMA's driver" rounds_against "$rounds" "eswitch $pf0 switchdev" "eswitch $pf0 legacy"
 works_after_races
 check_dmesg
 finish

@@ -16,7 +16,7 @@ switchdev_messages
 races_messages
 check "the e-switch changes to switchdev" eswitch "$pf0" switchdev
 
-check "ten rounds of VFs against RDMA's driver" rounds_against 10 "numvfs $pf0 $total" "numvfs $pf0 0"
+check "${rounds:=10} rounds of VFs against RDMA's driver" rounds_against "$rounds" "numvfs $pf0 $total" "numvfs $pf0 0"
 works_after_races
 check_dmesg
 finish

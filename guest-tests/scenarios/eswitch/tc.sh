@@ -9,42 +9,19 @@
 . "${0%/*}/../lib/reset.sh"
 . "${0%/*}/../lib/vfs.sh"
 . "${0%/*}/../lib/eswitch.sh"
+. "${0%/*}/../lib/tc.sh"
 
 load
 with_vfs 2
 start_two_ports
 switchdev_messages
-# rule DEVICE PRIO FLOWER…: in the card only.
-rule() {
-	device=$1 prio=$2 protocol=$3
-	shift 3
-	tc filter add dev "$device" ingress protocol "$protocol" prio "$prio" flower skip_sw "$@"
-}
-no_rules() {
-	for device in "$up" "$rep0" "$rep1"; do
-		tc filter del dev "$device" ingress
-	done
-}
-# What the card has counted for a rule, as the driver tells it, a second or so later.
-counted() {
-	tc -j -s filter show dev "$1" ingress prio "$2" | jq '[.[] | .options.actions? // empty | .[0].stats.hw_packets // 0] | max // 0'
-}
-has_counted() {
-	[ "$(counted "$1" "$2")" = "$3" ]
-}
-# tc -j may leave the hardware's share out.
-in_card() {
-	card eswitch/pf0/rules | jq "[.[] | select(.match | test(\"$1\")) | .hits] | add // 0"
-}
-
 check "$total VFs come" numvfs "$pf0" "$total"
 until_true 60 vfs_are_there "$pf0" "$total"
 check "the e-switch changes to switchdev" eswitch "$pf0" switchdev
 until_true 30 reps "$pf0" "$total"
 up=$(uplink "$pf0") rep0=$(rep "$pf0" 0) rep1=$(rep "$pf0" 1)
 for device in "$up" "$rep0" "$rep1"; do
-	ip link set "$device" up && ethtool -K "$device" hw-tc-offload on && tc qdisc add dev "$device" ingress
-	point $? "$device takes rules"
+	check "$device takes rules" takes_rules "$device"
 done
 check "a VF comes up" house "$pf0" 0 vf0 10
 check "and another" house "$pf0" 1 vf1 11
@@ -88,7 +65,7 @@ tc filter del dev "$rep0" ingress prio 1
 check "echoes are dropped" rule "$rep0" 1 ip ip_proto icmp action drop
 check "none comes back" not ip netns exec vf0 ping -q -c 5 -i 0.05 -W 1 192.0.2.11
 check "the driver tells how many" until_true 10 has_counted "$rep0" 1 5
-check "rules go" no_rules
+check "rules go" no_rules "$up" "$rep0" "$rep1"
 
 # Tags: VLAN 100 on the wire, none at the VF.
 check "a tag is pushed" rule "$rep0" 1 all action vlan push id 100 action mirred egress redirect dev "$up"
@@ -97,7 +74,7 @@ ip -n peer link add link "$port1" name vlan100 type vlan id 100 && ip -n peer ad
 ip -n vf0 addr add 198.51.100.10/24 dev "$device0"
 check "the VF reaches VLAN 100 on the wire" until_true 10 ip netns exec vf0 ping -q -c 1 -W 1 198.51.100.2
 check "with all echoes" all_echoes 20 ip netns exec vf0 ping -i 0.02 198.51.100.2
-check "rules go again" no_rules
+check "rules go again" no_rules "$up" "$rep0" "$rep1"
 check "and the VF reaches nobody" not ip netns exec vf0 ping -q -c 2 -i 0.1 -W 1 198.51.100.2
 
 ip netns del vf0

@@ -172,6 +172,39 @@ vm() {
 		"${0%/*}/../lib/tap.sh" "${MLX5EMU_TIMEOUT_SCALE:-1}" "$@"
 }
 
+# What scenarios of several machines run in another one.
+
+# device_id: of the only function.
+device_id() {
+	cat "/sys/bus/pci/devices/$(functions)/device"
+}
+
+# has_address MAC, has_carrier, no_carrier: of the only port.
+has_address() {
+	[ "$(cat "/sys/class/net/$(netdev "$(functions)")/address")" = "$1" ]
+}
+
+has_carrier() {
+	carrier "" "$(netdev "$(functions)")"
+}
+
+no_carrier() {
+	! has_carrier
+}
+
+# fifty_echoes HOST
+fifty_echoes() {
+	ping -n -c 50 -i 0.02 "$1" | grep ' 50 received'
+}
+
+# gives_vfs: both ports, and two VFs of the first for other machines; the second has an address.
+gives_vfs() {
+	load && two_ports || return 1
+	set -- $(functions)
+	echo 0 >"/sys/bus/pci/devices/$1/sriov_drivers_autoprobe" && echo 2 >"/sys/bus/pci/devices/$1/sriov_numvfs" &&
+		ip link set "$port0" vf 1 mac 02:00:00:00:aa:01
+}
+
 # both_up: waits until both ports have a link.
 both_up() {
 	until_true 30 carrier "" "$port0" && until_true 30 carrier peer "$port1"

@@ -30,14 +30,18 @@ vfs_are_there() {
 
 # house PF N NAME HOST: puts a VF's network device into a namespace of its own, with addresses.
 house() {
-	device=$(netdev "$(vf "$1" "$2")") || return 1
-	ip netns add "$3" && ip link set "$device" netns "$3" || return 1
-	ip -n "$3" link set lo up
+	device=$(netdev "$(vf "$1" "$2")") && move_in "$device" "$3" "$4"
+}
+
+# move_in DEVICE NAME HOST: the same for any network device.
+move_in() {
+	ip netns add "$2" && ip link set "$1" netns "$2" || return 1
+	ip -n "$2" link set lo up
 	# The address is another one each time: nobody may remember the last.
 	ip -all netns exec ip neigh flush all
 	ip neigh flush all
-	ip -n "$3" addr add "192.0.2.$4/24" dev "$device" && ip -n "$3" addr add "2001:db8::$4/64" dev "$device" nodad || return 1
-	ip -n "$3" link set "$device" up && until_true 30 carrier "$3" "$device"
+	ip -n "$2" addr add "192.0.2.$3/24" dev "$1" && ip -n "$2" addr add "2001:db8::$3/64" dev "$1" nodad || return 1
+	ip -n "$2" link set "$1" up && until_true 30 carrier "$2" "$1"
 }
 
 # device_in NAMESPACE: the network device in it.

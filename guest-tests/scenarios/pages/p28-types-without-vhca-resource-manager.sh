@@ -5,7 +5,7 @@
 # card: vfs = 2
 # timeout: 180
 # broken: pages of VFs that count as nobody's: fw_pages_vfs stays 0
-# The card never has vhca_resource_manager: it has no SFs.
+# The card never has vhca_resource_manager.
 . "${0%/*}/../lib/tap.sh"
 . "${0%/*}/../lib/pages.sh"
 

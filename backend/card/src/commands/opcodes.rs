@@ -90,6 +90,10 @@ table! {
     Initialized {
         TEARDOWN_HCA => teardown_hca,
         QUERY_SPECIAL_CONTEXTS => query_special_contexts,
+        ALLOC_SF => alloc_sf,
+        DEALLOC_SF => dealloc_sf,
+        QUERY_VHCA_STATE => query_vhca_state,
+        MODIFY_VHCA_STATE => modify_vhca_state,
         ALLOC_UAR => alloc_uar,
         DEALLOC_UAR => dealloc_uar,
         CREATE_EQ => create_eq,

@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering::Relaxed;
 
 use mlx5emu_pci_model::DmaSpace;
+use mlx5emu_prm::states::VhcaState;
 use mlx5emu_steering::key::{MatchParam, Registers};
 use mlx5emu_steering::tables::{Actions, Destination, FlowContext, Miss, Namespace, Steering, TableType};
 use serde_json::{Map, Value, json};
@@ -15,13 +16,14 @@ use crate::inspect::{mac_text, up_down};
 impl<M: DmaSpace + 'static> Card<M> {
     /// By the name of its PF.
     pub(crate) fn inspect_eswitches(&self) -> Value {
-        let managers = self.functions.iter().filter(|f| !self.virtual_functions(f.index).is_empty());
+        let managers = self.functions.iter().filter(|f| !self.managed(f.index).is_empty());
         managers.map(|f| (f.name.clone(), self.inspect_eswitch(f))).collect::<Map<_, _>>().into()
     }
 
     fn inspect_eswitch(&self, pf: &Function<M>) -> Value {
         let steering = &pf.state.ethernet.steering;
-        let vports = [pf.index].into_iter().chain(self.virtual_functions(pf.index).iter().copied());
+        let there = self.managed(pf.index).iter().copied().filter(|f| self.vhca_state(*f) != VhcaState::INVALID);
+        let vports = [pf.index].into_iter().chain(there);
         let mut shown: Vec<Value> = vports.map(|f| self.inspect_vport(steering, f)).collect();
         shown.push(json!({
             "vport": vport_name(UPLINK), "function": "uplink",
@@ -46,6 +48,7 @@ impl<M: DmaSpace + 'static> Card<M> {
             "vport": vport_name(vport),
             "function": function.name,
             "mac": mac_text(function.state.vport.mac()),
+            "state": self.vhca_state(f).to_string(),
             "enabled": function.is_pf() || admin.is_some_and(|admin| admin.enabled),
             "link": up_down(self.vport_link(f)),
             "keeps": (0..Registers::default().c.len()).filter(keeps).map(|n| format!("reg_c_{n}")).collect::<Vec<_>>().join(" "),

@@ -29,7 +29,9 @@ pub(crate) fn vports_of(personality: &Personality) -> Vec<Vec<FunctionIndex>> {
 impl<M: DmaSpace + 'static> Card<M> {
     /// The function behind a vport of a port's e-switch.
     pub(crate) fn function_of_vport(&self, port: usize, vport: u16) -> Option<FunctionIndex> {
-        self.vports.get(port)?.get(usize::from(vport)).copied()
+        let here = self.vports.get(port)?;
+        let found = here.binary_search_by_key(&vport, |f| self.functions.get(*f).map_or(vport, |f| f.setup.vport));
+        found.ok().and_then(|n| here.get(n)).copied()
     }
 
     /// The PF on the port of `f`: `f` itself if it is one.
@@ -37,8 +39,8 @@ impl<M: DmaSpace + 'static> Card<M> {
         self.functions.get(f).and_then(|function| self.function_of_vport(function.port, PF_VPORT)).unwrap_or(f)
     }
 
-    /// The VFs of a PF, by vport; none for a VF.
-    pub(crate) fn virtual_functions(&self, f: FunctionIndex) -> &[FunctionIndex] {
+    /// The VFs and SFs of a PF, by vport; none for others.
+    pub(crate) fn managed(&self, f: FunctionIndex) -> &[FunctionIndex] {
         match self
             .functions
             .get(f)
@@ -46,7 +48,7 @@ impl<M: DmaSpace + 'static> Card<M> {
             .and_then(|pf| self.vports.get(pf.port))
             .map(Vec::as_slice)
         {
-            Some([_, virtual_functions @ ..]) => virtual_functions,
+            Some([_, managed @ ..]) => managed,
             _ => &[],
         }
     }
@@ -62,12 +64,23 @@ impl<M: DmaSpace + 'static> Card<M> {
         }
         let vport = u16::try_from(number).ok();
         match vport.and_then(|vport| self.function_of_vport(function.port, vport)) {
+            Some(named) if self.is_missing(named) => bad_param(Syndrome::WrongVport, self.missing_sf(named)),
             Some(named) => Ok(named),
             None => bad_param(Syndrome::WrongVport, format!("vport {number:#x} does not exist")),
         }
     }
 
-    /// The function that a command names with `function_id`: 0 is the one that asks, n is VF n - 1 of a PF.
+    /// Whether it is an SF that nobody has allocated.
+    fn is_missing(&self, f: FunctionIndex) -> bool {
+        self.functions[f].setup.is_sf() && !self.admin(f).is_some_and(|admin| admin.vhca.allocated)
+    }
+
+    fn missing_sf(&self, f: FunctionIndex) -> String {
+        format!("{} is not allocated", self.function_name(f))
+    }
+
+    /// The function that a command names with `function_id`: 0 is the one that asks, n is VF n - 1 of a PF, 0x8000 + n its
+    /// SF n.
     pub(crate) fn named_function(&self, call: &Call, id: u32, embedded_cpu: bool) -> Result<FunctionIndex, Stop> {
         if embedded_cpu {
             return bad_param(Syndrome::WrongFunction, "there is no embedded CPU");
@@ -78,6 +91,7 @@ impl<M: DmaSpace + 'static> Card<M> {
         let vport = u16::try_from(id).unwrap_or(super::UPLINK);
         let function = &self.functions[call.f];
         match self.function_of_vport(function.port, vport).filter(|_| function.is_pf()) {
+            Some(named) if self.is_missing(named) => bad_param(Syndrome::WrongFunction, self.missing_sf(named)),
             Some(named) => Ok(named),
             None => bad_param(Syndrome::WrongFunction, format!("function {id} is not this function's to name")),
         }

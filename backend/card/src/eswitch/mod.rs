@@ -1,6 +1,6 @@
 //! The e-switch of a port: its vports, who manages them, and the way of a frame between them.
 //!
-//! Vport 0 is the PF, n is VF n - 1, and 0xffff is the wire. The PF manages: its commands may name another vport or
+//! Vport 0 is the PF, n is VF n - 1, 0x8000 + n is SF n, and 0xffff is the wire. The PF manages: its commands may name another vport or
 //! function ([`manager`]), its FDB and ACLs decide where frames go ([`switch`]). What a vport is told by its PF outlives
 //! the resets of its function and is kept here; what its own driver sets is the vport's ([`vport`]).
 
@@ -8,6 +8,7 @@ pub mod context;
 mod inspect;
 pub mod l2;
 pub mod manager;
+pub mod sub_functions;
 pub mod switch;
 pub mod vport;
 
@@ -16,9 +17,12 @@ use std::collections::BTreeMap;
 use mlx5emu_prm::layouts::esw_vport_context;
 
 use l2::L2Entry;
+use sub_functions::Vhca;
 
 /// The PF.
 pub const PF_VPORT: u16 = 0;
+/// The first SF (`sf_base_id`): above all VFs.
+pub const SF_BASE_ID: u16 = 0x8000;
 /// The wire.
 pub const UPLINK: u16 = 0xffff;
 
@@ -48,6 +52,8 @@ pub struct VportAdmin {
     pub node_guid: Option<u64>,
     /// Changes of its context that the PF wants to be told of, once.
     pub armed: ContextChange,
+    /// Its state.
+    pub vhca: Vhca,
     /// Its e-switch context.
     pub context: Box<[u8; esw_vport_context::SIZE]>,
 }
@@ -60,6 +66,7 @@ impl Default for VportAdmin {
             mac: None,
             node_guid: None,
             armed: ContextChange::default(),
+            vhca: Vhca::default(),
             context: Box::new([0; esw_vport_context::SIZE]),
         }
     }

@@ -74,7 +74,7 @@ impl<M: DmaSpace + 'static> Card<M> {
     /// FDB and the ACLs of a vport, its own or the one named.
     pub(super) fn namespace(&self, call: &Call, other_vport: Option<u32>, table_type: u32) -> Result<Namespace, Stop> {
         let kind = TableType::from_raw(table_type as u8)?;
-        let manages = !self.virtual_functions(call.f).is_empty();
+        let manages = !self.managed(call.f).is_empty();
         let vport = match (kind, other_vport) {
             (TableType::NicRx, None) => 0,
             // There is one FDB, whichever vport is named.
@@ -212,7 +212,7 @@ impl<M: DmaSpace + 'static> Card<M> {
         }
         let index = call.get(cmd::flow_index);
         let actions = match namespace.table_type {
-            TableType::NicRx if self.virtual_functions(call.f).is_empty() => ACTIONS,
+            TableType::NicRx if self.managed(call.f).is_empty() => ACTIONS,
             TableType::NicRx => MANAGERS_ACTIONS,
             _ => ESWITCH_ACTIONS,
         };

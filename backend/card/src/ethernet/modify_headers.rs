@@ -14,7 +14,7 @@ use crate::error::{Done, Syndrome, bad_param};
 impl<M: DmaSpace + 'static> Card<M> {
     pub(crate) fn alloc_modify_header_context(&mut self, call: &mut Call) -> Done {
         use alloc_modify_header_context_in as cmd;
-        if self.virtual_functions(call.f).is_empty() {
+        if self.managed(call.f).is_empty() {
             return bad_param(Syndrome::BadCapability, "modify headers are offered to who manages an e-switch only");
         }
         let namespace = self.namespace(call, None, call.get(cmd::table_type))?;

@@ -14,7 +14,7 @@ use mlx5emu_prm::layouts::{
 use crate::card::{FunctionSetup, Personality};
 use crate::error::{Done, Syndrome, bad_param};
 use crate::eswitch::context::FDB_TO_VPORT_REG_C;
-use crate::eswitch::l2;
+use crate::eswitch::{SF_BASE_ID, l2};
 use crate::function::pages::PageIds;
 use crate::{ethernet, memory, queues, rdma};
 
@@ -31,7 +31,16 @@ const PORT_TYPE_ETH: u64 = 1;
 const INLINE_MODE_NOT_REQUIRED: u64 = 2;
 
 /// What a driver switches on by SET_HCA_CAP: its maximum is 1, it begins as 0.
-const SWITCHES: [Field; 2] = [cmd_hca_cap::icm_mng_function_id_mode, cmd_hca_cap::release_all_pages];
+const SWITCHES: [Field; 8] = [
+    cmd_hca_cap::icm_mng_function_id_mode,
+    cmd_hca_cap::release_all_pages,
+    cmd_hca_cap::vhca_state,
+    cmd_hca_cap::event_on_vhca_state_invalid,
+    cmd_hca_cap::event_on_vhca_state_allocated,
+    cmd_hca_cap::event_on_vhca_state_active,
+    cmd_hca_cap::event_on_vhca_state_in_use,
+    cmd_hca_cap::event_on_vhca_state_teardown_request,
+];
 
 struct Group {
     max: Box<[u8]>,
@@ -49,7 +58,9 @@ impl Capabilities {
     /// What a function offers.
     pub fn new(setup: &FunctionSetup, personality: &Personality) -> Self {
         let general = general(setup, personality.page_manner.ids);
-        let manager = setup.is_pf() && personality.functions.iter().any(|f| f.port == setup.port && !f.is_pf());
+        let mut here = personality.functions.iter().filter(|f| f.port == setup.port);
+        let sfs = here.clone().filter(|f| f.is_sf());
+        let manager = setup.is_pf() && here.any(|f| !f.is_pf());
         let mut groups = BTreeMap::new();
         let mut offered = vec![
             (CapType::GENERAL, general),
@@ -64,6 +75,7 @@ impl Capabilities {
         for (kind, mut area) in offered {
             if manager && kind == CapType::GENERAL {
                 manages(&mut area);
+                has_sfs(&mut area, sfs.clone().count() as u64, sfs.clone().map(|sf| sf.bar0).min());
             }
             let max = area.clone();
             if kind == CapType::GENERAL {
@@ -361,6 +373,27 @@ fn match_fields(fields: &mut [u8]) {
         can::outer_tcp_flags,
     ] {
         field.set(fields, 1);
+    }
+}
+
+/// A PF has SFs: how many, and the size of their windows in its BAR2.
+fn has_sfs(general: &mut [u8], count: u64, window: Option<u64>) {
+    use cmd_hca_cap as cap;
+    let Some(window) = window else { return };
+    for (field, value) in [
+        (cap::sf, 1),
+        (cap::max_num_sf, count),
+        (cap::sf_base_id, u64::from(SF_BASE_ID)),
+        // In pages of 4 KiB.
+        (cap::log_min_sf_size, u64::from(window.ilog2()) - 12),
+        (cap::vhca_state, 1),
+        (cap::event_on_vhca_state_invalid, 1),
+        (cap::event_on_vhca_state_allocated, 1),
+        (cap::event_on_vhca_state_active, 1),
+        (cap::event_on_vhca_state_in_use, 1),
+        (cap::event_on_vhca_state_teardown_request, 1),
+    ] {
+        field.set(general, value);
     }
 }
 

@@ -32,7 +32,7 @@ impl<M: DmaSpace + 'static> Card<M> {
         use enable_hca_in as cmd;
         let f = self.named_function(call, call.get(cmd::function_id), cmd::embedded_cpu_function.is_set(call.input))?;
         if f != call.f {
-            return self.enable_vf(f);
+            return self.enable_managed(f);
         }
         if !self.functions[f].is_pf() && !self.admin(f).is_some_and(|admin| admin.enabled) {
             return refuse(Status::BAD_SYS_STATE, Syndrome::WrongHcaState, "the PF has not enabled this function");
@@ -42,19 +42,22 @@ impl<M: DmaSpace + 'static> Card<M> {
             return refuse(Status::BAD_SYS_STATE, Syndrome::WrongHcaState, "the HCA is enabled already");
         }
         state.hca = HcaState::Enabled;
+        self.vhca_state_changed(f);
         Ok(())
     }
 
-    /// A PF lets a VF begin: its driver waits for `initializing` to go.
-    fn enable_vf(&mut self, f: FunctionIndex) -> Done {
+    /// A PF lets a VF or SF begin: its driver waits for `initializing` to go.
+    fn enable_managed(&mut self, f: FunctionIndex) -> Done {
         let admin = self.admin_mut(f);
-        if admin.enabled {
-            let why = format!("{} is enabled already", self.function_name(f));
+        if admin.enabled || admin.vhca.leaving {
+            let again = if admin.enabled { "is enabled already" } else { "is still in use" };
+            let why = format!("{} {again}", self.function_name(f));
             return refuse(Status::BAD_SYS_STATE, Syndrome::WrongHcaState, why);
         }
         admin.enabled = true;
         self.functions[f].front.set_initializing(false);
         self.request_vf_pages(f);
+        self.vhca_state_changed(f);
         Ok(())
     }
 
@@ -62,7 +65,7 @@ impl<M: DmaSpace + 'static> Card<M> {
         use disable_hca_in as cmd;
         let f = self.named_function(call, call.get(cmd::function_id), cmd::embedded_cpu_function.is_set(call.input))?;
         if f != call.f {
-            return self.disable_vf(f, call.now);
+            return self.disable_managed(f, call.now);
         }
         let fresh = self.fresh_state(f);
         let function = &mut self.functions[f];
@@ -74,17 +77,31 @@ impl<M: DmaSpace + 'static> Card<M> {
         if held > 0 {
             limited!(function.log, warn, "{}: DISABLE_HCA with {held} pages not taken back", function.name);
         }
+        if self.functions[f].is_pf() {
+            let (_, sfs) = self.managed(f).iter().partition::<Vec<_>, _>(|f| !self.functions[**f].setup.is_sf());
+            sfs.into_iter().for_each(|sf| drop(self.reset(sf, ResetKind::Disabled, call.now)));
+        } else if self.has_left(f) {
+            self.functions[f].front.set_initializing(true);
+        }
         self.lost_everything(f, &old.pages, call.now);
+        self.vhca_state_changed(f);
         Ok(())
     }
 
-    /// A PF ends a VF, whatever its driver is at: as a reset, and the pages that were given for it go back.
-    fn disable_vf(&mut self, f: FunctionIndex, now: u64) -> Done {
+    /// A PF ends a VF, whatever its driver is at: as a reset, and the pages that were given for it go back. An SF whose driver
+    /// has it is asked to leave.
+    fn disable_managed(&mut self, f: FunctionIndex, now: u64) -> Done {
         if !self.admin_mut(f).enabled {
             let why = format!("{} is not enabled", self.function_name(f));
             return refuse(Status::BAD_SYS_STATE, Syndrome::WrongHcaState, why);
         }
-        self.admin_mut(f).enabled = false;
+        let used = self.functions[f].setup.is_sf() && self.functions[f].state.hca != HcaState::Disabled;
+        let admin = self.admin_mut(f);
+        (admin.enabled, admin.vhca.leaving) = (false, used);
+        if used {
+            self.vhca_state_changed(f);
+            return Ok(());
+        }
         drop(self.reset(f, ResetKind::Disabled, now));
         Ok(())
     }

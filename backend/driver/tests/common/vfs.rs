@@ -6,6 +6,7 @@ use mlx5emu_driver::in_process::{InProcess, SharedWorld, World, two_ports};
 use mlx5emu_driver::{Config, Driver, NetConfig, pages};
 use mlx5emu_prm::layouts::*;
 use mlx5emu_prm::opcode::Opcode;
+use mlx5emu_prm::steering::{FlowAction, TableType};
 
 use super::Drv;
 
@@ -43,6 +44,50 @@ pub fn card(seed: u64) -> (SharedWorld, Drv, Drv, [InProcess; 2]) {
         driver
     });
     (world, a, b, [vf0, vf1])
+}
+
+/// An FDB that matches destination addresses.
+pub struct Fdb {
+    pub table: u32,
+    pub group: u32,
+}
+
+impl Fdb {
+    pub fn new(pf: &mut Drv) -> Self {
+        let table = pf.create_flow_table(TableType::FDB, 0, 4, None).unwrap();
+        let mut cmd = input(Opcode::CREATE_FLOW_GROUP, create_flow_group_in::SIZE);
+        create_flow_group_in::table_type.set(&mut cmd, TableType::FDB.0.into());
+        create_flow_group_in::table_id.set(&mut cmd, table.into());
+        create_flow_group_in::end_flow_index.set(&mut cmd, 15);
+        create_flow_group_in::match_criteria_enable.set(&mut cmd, 1);
+        address(create_flow_group_in::match_criteria.of_mut(&mut cmd), [0xff; 6]);
+        let out = pf.command(&cmd, OUT).unwrap();
+        pf.set_flow_table_root(TableType::FDB, table).unwrap();
+        Self { table, group: create_flow_group_out::group_id.get32(&out) }
+    }
+
+    pub fn entry(&self, index: u32, mac: [u8; 6], vports: &[u32]) -> Vec<u8> {
+        let len = flow_context::destination.offset + dest_format_struct::SIZE * vports.len();
+        let mut cmd = input(Opcode::SET_FLOW_TABLE_ENTRY, set_fte_in::flow_context.offset + len);
+        set_fte_in::table_type.set(&mut cmd, TableType::FDB.0.into());
+        set_fte_in::table_id.set(&mut cmd, self.table.into());
+        set_fte_in::flow_index.set(&mut cmd, index.into());
+        let context = set_fte_in::flow_context.of_mut(&mut cmd);
+        flow_context::group_id.set(context, self.group.into());
+        flow_context::action.set(context, FlowAction::FWD_DEST.0.into());
+        flow_context::destination_list_size.set(context, vports.len() as u64);
+        address(flow_context::match_value.of_mut(context), mac);
+        let list = flow_context::destination.of_mut(context);
+        for (raw, vport) in list.chunks_mut(dest_format_struct::SIZE).zip(vports) {
+            dest_format_struct::destination_id.set(raw, (*vport).into());
+        }
+        cmd
+    }
+}
+
+fn address(param: &mut [u8], mac: [u8; 6]) {
+    fte_match_param::outer_headers.of_mut(param)[fte_match_set_lyr_2_4::dmac_47_16.bit as usize / 8..][..6]
+        .copy_from_slice(&mac);
 }
 
 /// A command about function `id`.

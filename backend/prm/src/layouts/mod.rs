@@ -26,6 +26,7 @@ mod register_caps;
 mod registers;
 mod scalar;
 mod transport;
+mod vhca;
 mod vport;
 mod work_queues;
 mod wqe;
@@ -53,6 +54,7 @@ pub use register_caps::*;
 pub use registers::*;
 pub use scalar::*;
 pub use transport::*;
+pub use vhca::*;
 pub use vport::*;
 pub use work_queues::*;
 pub use wqe::*;
@@ -82,6 +84,7 @@ const GROUPS: &[&[&Layout]] = &[
     registers::ALL,
     scalar::ALL,
     transport::ALL,
+    vhca::ALL,
     vport::ALL,
     work_queues::ALL,
     wqe::ALL,

@@ -51,7 +51,8 @@ impl View {
     /// What was held may be of any function.
     fn change_faults<R>(&self, change: impl FnOnce(&mut super::Card) -> R) -> R {
         let result = self.engine().change(0, change);
-        self.functions().iter().for_each(|function| self.engine().wake(function.index()));
+        let functions = self.engine().gate().read().function_count();
+        (0..functions).for_each(|f| self.engine().wake(f));
         result
     }
 }

@@ -34,8 +34,8 @@ impl View {
             }
             Event::Health { function: None, synd, report } => {
                 // All in one hold of the gate: no driver may see one function failed and another well.
-                let all: Vec<_> = self.functions().iter().map(|f| f.index()).collect();
-                let fail = |card: &mut Card| all.iter().for_each(|f| card.inject_health(*f, synd, report));
+                let fail =
+                    |card: &mut Card| (0..card.function_count()).for_each(|f| card.inject_health(f, synd, report));
                 self.engine().change(0, fail);
             }
             Event::Heartbeat { function, on } => self.change(function, |card, f| card.inject_heartbeat(f, on))?,
@@ -91,11 +91,11 @@ impl View {
     fn inject_pages(&self, of: PagesOf, count: Option<i32>) -> Result<Option<String>, String> {
         let (f, target) = match of {
             PagesOf::Function(name) => {
-                let f = self.find(name)?.index();
+                let f = self.index(name)?;
                 (f, PageTarget::Function(f))
             }
             PagesOf::Id { pf, id } => {
-                let f = self.find(pf)?.index();
+                let f = self.index(pf)?;
                 (f, PageTarget::Id(f, id))
             }
         };
@@ -109,7 +109,12 @@ impl View {
 
     fn find(&self, name: FunctionName) -> Result<&Arc<PciFunction>, String> {
         let found = self.functions().iter().find(|f| f.name() == name.to_string().as_str());
-        found.ok_or_else(|| self.nowhere())
+        let no_pci = || format!("{name} is no PCI function: name its PF");
+        found.ok_or_else(|| if self.index(name).is_ok() { no_pci() } else { self.nowhere() })
+    }
+
+    fn index(&self, name: FunctionName) -> Result<FunctionIndex, String> {
+        self.card().functions().iter().position(|known| *known == name).ok_or_else(|| self.nowhere())
     }
 
     fn nowhere(&self) -> String {
@@ -119,7 +124,7 @@ impl View {
     }
 
     fn change<R>(&self, name: FunctionName, change: impl FnOnce(&mut Card, FunctionIndex) -> R) -> Result<R, String> {
-        let f = self.find(name)?.index();
+        let f = self.index(name)?;
         Ok(self.engine().change(f, |card| change(card, f)))
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 
+use mlx5emu_card::FunctionIndex;
 use mlx5emu_config::control::{ErrorCode, MAX_RECORDS, Reply, Request, nearest_name, select};
 use mlx5emu_config::{Card, FunctionName};
 use mlx5emu_vfio_user::FunctionMemory;
@@ -13,6 +14,7 @@ use serde_json::{Map, Value, json};
 
 use super::decode::decode;
 use crate::function::PciFunction;
+use crate::function::shadow::Shadow;
 use crate::threads::Threads;
 
 /// A running card, to be looked at.
@@ -20,6 +22,7 @@ pub struct View {
     card: Card,
     engine: Arc<Threads<FunctionMemory>>,
     functions: Vec<Arc<PciFunction>>,
+    shadows: Vec<Arc<Shadow>>,
     /// The files that this process has open: a directory that lists them, opened while that was allowed.
     descriptors: Option<Mutex<Dir>>,
     /// One inspection at a time: each holds the gate shared for as long as it takes to write everything down.
@@ -32,9 +35,10 @@ impl View {
         card: Card,
         engine: Arc<Threads<FunctionMemory>>,
         functions: Vec<Arc<PciFunction>>,
+        shadows: Vec<Arc<Shadow>>,
         descriptors: Option<Dir>,
     ) -> Self {
-        Self { card, engine, functions, descriptors: descriptors.map(Mutex::new), looking: Mutex::default() }
+        Self { card, engine, functions, shadows, descriptors: descriptors.map(Mutex::new), looking: Mutex::default() }
     }
 
     /// What runs the card.
@@ -92,6 +96,17 @@ impl View {
                     entry.insert("connection".into(), self.connection(function));
                 }
             }
+            for shadow in &self.shadows {
+                let name = self.card.functions().get(shadow.index()).map_or_else(String::new, ToString::to_string);
+                if let Value::Object(entry) = functions.entry(name).or_insert_with(|| json!({})) {
+                    entry.insert("shadow".into(), json!({ "connected": shadow.is_connected() }));
+                }
+            }
+            for (f, name) in self.card.functions().iter().enumerate().filter(|(_, name)| !name.is_pci()) {
+                if let Value::Object(entry) = functions.entry(name.to_string()).or_insert_with(|| json!({})) {
+                    entry.insert("connection".into(), self.serving(f));
+                }
+            }
         }
         tree.insert("server".into(), self.server());
         Value::Object(tree)
@@ -102,15 +117,13 @@ impl View {
         let (bus_master, memory_decode) = function.command_bits();
         let traffic = &function.traffic;
         let count = |counter: &AtomicU64| counter.load(Relaxed);
-        let mut shown = json!({
+        let mut shown = self.serving(f);
+        let own = json!({
             "connected": function.is_connected(),
             "on_bus": function.is_on_bus(),
             "gateway_locked": function.gateway_locked(),
             "bus_master": bus_master,
             "memory_decode": memory_decode,
-            "guest_memory": self.engine.sharing(f).name(),
-            "stopped": self.engine.stopped(f).name(),
-            "worker": self.engine.home(f),
             "connections": count(&traffic.connections),
             "bar_reads": count(&traffic.bar_reads),
             "bar_writes": count(&traffic.bar_writes),
@@ -121,6 +134,20 @@ impl View {
             "flrs": count(&traffic.flrs),
             "sw_resets": count(&traffic.sw_resets),
             "device_resets": count(&traffic.resets),
+        });
+        if let (Value::Object(shown), Value::Object(own)) = (&mut shown, own) {
+            shown.extend(own);
+        }
+        shown
+    }
+
+    /// How a function is served, whoever's connection it is reached by.
+    fn serving(&self, f: FunctionIndex) -> Value {
+        let count = |counter: &AtomicU64| counter.load(Relaxed);
+        let mut shown = json!({
+            "guest_memory": self.engine.sharing(f).name(),
+            "stopped": self.engine.stopped(f).name(),
+            "worker": self.engine.home(f),
             "ranges": self.engine.gate().read().space(f).map_or(0, FunctionMemory::ranges),
         });
         if let Some(load) = self.engine.load(f) {

@@ -45,6 +45,8 @@ const MSIX_PBA_AT: u32 = 0xc000;
 pub struct ConfigSetup {
     /// Size of BAR0, a power of two.
     pub bar0: u64,
+    /// Size of BAR2, a power of two; 0 without.
+    pub bar2: u64,
     /// MSI-X vectors, 1 to 2048.
     pub vectors: u16,
     /// Device serial number: the same in all functions of a card.
@@ -94,6 +96,9 @@ pub fn pf_config(setup: &ConfigSetup) -> Result<ConfigSpace, BuildError> {
         .capability_at(VENDOR_SPECIFIC_AT, VendorSpecific::inert(VENDOR_SPECIFIC_LEN))
         .extended_at(AER_AT, Aer)
         .extended_at(SERIAL_AT, DeviceSerialNumber(setup.serial));
+    if setup.bar2 > 0 {
+        config = config.bar(2, Bar::memory64(setup.bar2).prefetchable());
+    }
     if let Some(vfs) = setup.sriov {
         let sriov = Sriov::new(vfs.total, vfs.first_offset, 1, DEVICE_VF)
             .dependency(vfs.function)
@@ -128,6 +133,29 @@ pub fn vf_config(setup: &ConfigSetup) -> Result<ConfigSpace, BuildError> {
         .capability_at(MSIX_AT, Msix(msix(setup.vectors)))
         .extended_at(AER_AT, Aer)
         .extended_at(ARI_AT, Ari { next_function: 0 })
+        .build()
+}
+
+/// The configuration space of a VF that is a device of its own: whoever has it sees an ordinary device, as a guest does to
+/// whom a host gives a VF.
+///
+/// # Errors
+/// The sizes do not fit together.
+pub fn standalone_config(setup: &ConfigSetup) -> Result<ConfigSpace, BuildError> {
+    let identity = Identity {
+        vendor: VENDOR,
+        device: DEVICE_VF,
+        revision: 0,
+        class_code: CLASS_ETHERNET,
+        subsystem_vendor: VENDOR,
+        subsystem: SUBSYSTEM,
+    };
+    ConfigBuilder::new(identity)
+        .keep_bars_on_flr(true)
+        .bar(0, Bar::memory64(setup.bar0).prefetchable())
+        .capability_at(EXPRESS_AT, Express::endpoint(LinkSpeed::Gts16, 16).max_payload(PayloadSize::B512))
+        .capability_at(MSIX_AT, Msix(msix(setup.vectors)))
+        .extended_at(AER_AT, Aer)
         .build()
 }
 
@@ -188,7 +216,7 @@ mod tests {
     use mlx5emu_pci_model::capability::Ari;
 
     const SETUP: ConfigSetup =
-        ConfigSetup { bar0: 32 << 20, vectors: 64, serial: 0x1122, multifunction: true, sriov: None };
+        ConfigSetup { bar0: 32 << 20, bar2: 0, vectors: 64, serial: 0x1122, multifunction: true, sriov: None };
 
     fn read(space: &ConfigSpace, at: u64, len: usize) -> u64 {
         let mut bytes = [0; 8];
@@ -207,6 +235,14 @@ mod tests {
         assert_eq!(read(&space, MSIX_AT.into(), 4) >> 16 & 0x7ff, 63);
         assert_eq!(read(&space, VENDOR_SPECIFIC_AT.into(), 1), 9);
         assert_eq!(read(&space, 0x100, 2), 1, "AER is the first extended capability");
+    }
+
+    #[test]
+    fn the_windows_of_sfs_are_a_bar_of_their_own() {
+        assert_eq!(read(&pf_config(&SETUP).unwrap(), 0x18, 8), 0, "no BAR2 without SFs");
+        let space = pf_config(&ConfigSetup { bar2: 4 << 20, ..SETUP }).unwrap();
+        assert_eq!(read(&space, 0x18, 4) & 0xf, 0xc, "64-bit, prefetchable");
+        assert_eq!(space.bar(2).map(|bar| bar.size()), Some(4 << 20));
     }
 
     #[test]

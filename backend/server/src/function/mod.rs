@@ -1,7 +1,9 @@
-//! One PCI function behind its socket: configuration space, BAR0, interrupts, resets, and the connection's coming and
+//! One PCI function behind its socket: configuration space, BARs, interrupts, resets, and the connection's coming and
 //! going. Runs on the function's I/O thread and never waits for a worker or for the client.
 
 pub mod config;
+pub mod shadow;
+mod sub_functions;
 pub mod virtual_functions;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::*};
@@ -19,6 +21,7 @@ use parking_lot::Mutex;
 
 use crate::clock::Clock;
 use crate::threads::Threads;
+use sub_functions::Window;
 use virtual_functions::VirtualFunctions;
 
 /// Offset of the command register.
@@ -42,9 +45,9 @@ fn in_product_data(offset: u64, len: usize) -> Option<usize> {
 pub struct Traffic {
     /// Connections accepted.
     pub connections: AtomicU64,
-    /// Reads of BAR0.
+    /// Reads of BARs.
     pub bar_reads: AtomicU64,
-    /// Writes to BAR0.
+    /// Writes to BARs.
     pub bar_writes: AtomicU64,
     /// Reads of configuration space.
     pub config_reads: AtomicU64,
@@ -67,6 +70,8 @@ pub struct PciFunction {
     index: FunctionIndex,
     name: String,
     bar0: u64,
+    /// The size of BAR2; 0 without.
+    bar2: u64,
     engine: Arc<Threads<FunctionMemory>>,
     front: Arc<Front>,
     clock: Clock,
@@ -76,7 +81,7 @@ pub struct PciFunction {
     gateway: Option<Mutex<Gateway>>,
     product_data: Mutex<ProductData>,
     msix: Option<MsixLayout>,
-    /// Memory Space Enable: BAR0 answers.
+    /// Memory Space Enable: BARs answer.
     decodes: AtomicBool,
     /// It is not on the bus (`ctl inject bus`).
     off_bus: AtomicBool,
@@ -85,15 +90,18 @@ pub struct PciFunction {
     client: Mutex<Option<Client>>,
     /// A PF's VFs.
     vfs: OnceLock<VirtualFunctions>,
+    /// A PF's SFs.
+    windows: Vec<Window>,
     /// What happened, for inspection.
     pub traffic: Traffic,
 }
 
 impl PciFunction {
-    /// Function `index` of the card that `engine` runs, with this configuration space and device serial number. `None` if
-    /// the card has no such function.
+    /// Function `index` of the card that `engine` runs, with this configuration space and device serial number, and the
+    /// SFs that have windows in its BAR2. `None` if the card has no such function.
     pub fn new(
         index: FunctionIndex,
+        sfs: &[FunctionIndex],
         engine: Arc<Threads<FunctionMemory>>,
         irqs: Arc<Irqs>,
         config: ConfigSpace,
@@ -107,6 +115,8 @@ impl PciFunction {
             index,
             name,
             bar0: config.bar(0)?.size(),
+            bar2: config.bar(2).map_or(0, |bar| bar.size()),
+            windows: sfs.iter().filter_map(|sf| Window::new(*sf, &engine)).collect(),
             front: engine.front(index)?,
             clock: engine.clock(),
             engine,
@@ -163,8 +173,29 @@ impl PciFunction {
             return;
         }
         self.engine.reset(self.index, ResetKind::Conventional, |card| self.set_requests(card));
+        self.reset_windows_of_sfs();
         self.reset_windows();
         self.irqs.clear_pending();
+    }
+
+    /// Whether the BARs answer.
+    fn answers(&self) -> bool {
+        self.decodes.load(Acquire) && self.is_on_bus()
+    }
+
+    /// Does something about the memory as the function sees it, and its SFs.
+    fn each_space(&self, card: &mut Card<FunctionMemory>, mut each: impl FnMut(&mut FunctionMemory)) {
+        for f in std::iter::once(self.index).chain(self.windows.iter().map(|window| window.index)) {
+            if let Some(space) = card.space_mut(f) {
+                each(space);
+            }
+        }
+    }
+
+    /// Their memory is another one.
+    fn memory_changed(&self) {
+        self.engine.memory_changed(self.index);
+        self.windows.iter().for_each(|window| self.engine.memory_changed(window.index));
     }
 
     /// What lies behind configuration space is as at first.
@@ -242,9 +273,7 @@ impl PciFunction {
     /// one after the other.
     fn set_requests(&self, card: &mut Card<FunctionMemory>) {
         let on = self.is_on_bus() && self.config.lock().bus_master();
-        if let Some(space) = card.space_mut(self.index) {
-            space.set_bus_master(on);
-        }
+        self.each_space(card, |space| space.set_bus_master(on));
     }
 
     /// Resets card and configuration space. DMA stops and starts to be refused in the same exclusive hold in which the
@@ -258,14 +287,11 @@ impl PciFunction {
         };
         self.reset_windows();
         self.engine.reset(self.index, card_kind, |card| {
-            if let Some(space) = card.space_mut(self.index) {
-                space.refuse_dma(true);
-            }
+            self.each_space(card, |space| space.refuse_dma(true));
             self.set_requests(card);
-            if let Some(space) = card.space_mut(self.index) {
-                space.refuse_dma(false);
-            }
+            self.each_space(card, |space| space.refuse_dma(false));
         });
+        self.reset_windows_of_sfs();
         self.irqs.clear_pending();
         self.apply_virtual_functions(effects);
     }
@@ -281,7 +307,7 @@ impl PciFunction {
 
     fn bar_read(&self, offset: u64, buf: &mut [u8]) {
         self.traffic.bar_reads.fetch_add(1, Relaxed);
-        if !self.decodes.load(Acquire) || !self.is_on_bus() {
+        if !self.answers() {
             // Unsupported Request: the root complex completes the read with all-ones.
             buf.fill(0xff);
             return;
@@ -295,7 +321,7 @@ impl PciFunction {
     fn bar_write(&self, offset: u64, data: &[u8]) {
         self.traffic.bar_writes.fetch_add(1, Relaxed);
         let touches_msix = self.msix.is_some_and(|msix| msix.touches(0, offset, data.len() as u64));
-        if !self.decodes.load(Acquire) || !self.is_on_bus() || touches_msix {
+        if !self.answers() || touches_msix {
             return;
         }
         if self.front.bar_write(offset, data) {
@@ -304,6 +330,7 @@ impl PciFunction {
         }
         if self.front.take_switched_off() {
             self.engine.reset(self.index, ResetKind::Software, |_| ());
+            self.reset_windows_of_sfs();
             self.irqs.clear_pending();
         }
         if self.front.take_sw_reset() {
@@ -317,6 +344,9 @@ impl Device for PciFunction {
     fn info(&self) -> DeviceInfo {
         let mut regions = [RegionInfo::default(); proto::NUM_REGIONS];
         regions[0] = RegionInfo::read_write(self.bar0);
+        if self.bar2 > 0 {
+            regions[2] = RegionInfo::read_write(self.bar2);
+        }
         regions[proto::CONFIG_REGION as usize] = RegionInfo::read_write(mlx5emu_pci_model::config::SIZE as u64);
         DeviceInfo { name: self.name.clone(), regions }
     }
@@ -328,6 +358,7 @@ impl Device for PciFunction {
     fn region_read(&self, region: u32, offset: u64, buf: &mut [u8]) {
         match region {
             0 => self.bar_read(offset, buf),
+            2 => self.bar2_read(offset, buf),
             proto::CONFIG_REGION => self.config_read(offset, buf),
             _ => buf.fill(0xff),
         }
@@ -336,6 +367,7 @@ impl Device for PciFunction {
     fn region_write(&self, region: u32, offset: u64, data: &[u8]) {
         match region {
             0 => self.bar_write(offset, data),
+            2 => self.bar2_write(offset, data),
             proto::CONFIG_REGION => self.config_write(offset, data),
             _ => {}
         }
@@ -345,18 +377,28 @@ impl Device for PciFunction {
         if self.rang.swap(false, Relaxed) {
             self.engine.rung(self.index);
         }
+        for window in self.windows.iter().filter(|window| window.take_rang()) {
+            self.engine.rung(window.index);
+        }
     }
 
     fn dma_map(&self, mapping: Mapping) -> Result<(), MapError> {
         self.traffic.maps.fetch_add(1, Relaxed);
-        self.engine.gate().write().space_mut(self.index).map_or(Ok(()), |space| space.map(mapping))?;
-        self.engine.memory_changed(self.index);
+        let mut mapped = Ok(());
+        self.each_space(&mut self.engine.gate().write(), |space| {
+            // All have the same maps: what one refuses, the first has refused.
+            mapped = mapped.and_then(|()| space.map(mapping.clone()));
+        });
+        mapped?;
+        self.memory_changed();
         Ok(())
     }
 
     fn dma_unmap(&self, first: u64, last: u64) -> u64 {
         self.traffic.unmaps.fetch_add(1, Relaxed);
-        self.engine.gate().write().space_mut(self.index).map_or(0, |space| space.unmap(first, last))
+        let mut bytes = 0;
+        self.each_space(&mut self.engine.gate().write(), |space| bytes = space.unmap(first, last));
+        bytes
     }
 
     fn reset(&self) {
@@ -367,12 +409,8 @@ impl Device for PciFunction {
     fn connected(&self, client: Client) {
         self.traffic.connections.fetch_add(1, Relaxed);
         *self.client.lock() = Some(client.clone());
-        self.engine.change(self.index, |card| {
-            if let Some(space) = card.space_mut(self.index) {
-                space.attach(client);
-            }
-        });
-        self.engine.memory_changed(self.index);
+        self.engine.change(self.index, |card| self.each_space(card, |space| space.attach(client.clone())));
+        self.memory_changed();
     }
 
     /// The machine is gone: everything is as after power-on, and nothing of its memory is mapped.
@@ -381,11 +419,8 @@ impl Device for PciFunction {
         let effects = self.config.lock().reset(mlx5emu_pci_model::ResetKind::Fundamental);
         self.decodes.store(false, Release);
         self.reset_windows();
-        self.engine.reset(self.index, ResetKind::Conventional, |card| {
-            if let Some(space) = card.space_mut(self.index) {
-                space.detach();
-            }
-        });
+        self.engine.reset(self.index, ResetKind::Conventional, |card| self.each_space(card, FunctionMemory::detach));
+        self.reset_windows_of_sfs();
         self.apply_virtual_functions(effects);
     }
 }

@@ -12,15 +12,40 @@ use mlx5emu_pci_model::config::Effects;
 use mlx5emu_vfio_user::{Client, MessageError};
 
 use super::PciFunction;
+use super::shadow::Shadow;
 
 /// Offsets of Command and BAR0 in configuration space.
 const COMMAND: u64 = 0x04;
 const BAR0: u64 = 0x10;
 
+/// What a PF's machine has of a VF.
+pub enum VirtualFunction {
+    /// The VF.
+    Own(Arc<PciFunction>),
+    /// The shadow of one that another machine has.
+    Shadow(Arc<Shadow>),
+}
+
+impl VirtualFunction {
+    fn name(&self) -> &str {
+        match self {
+            Self::Own(function) => function.name(),
+            Self::Shadow(shadow) => shadow.name(),
+        }
+    }
+
+    fn vanish(&self) {
+        match self {
+            Self::Own(function) => function.vanish(),
+            Self::Shadow(shadow) => shadow.vanish(),
+        }
+    }
+}
+
 /// The VFs of a PF.
 pub struct VirtualFunctions {
     /// Each VF, and where its configuration space is in memory.
-    pub functions: Vec<(Arc<PciFunction>, u64)>,
+    pub functions: Vec<(VirtualFunction, u64)>,
 }
 
 /// Where a VF's BAR0 is to be.
@@ -62,7 +87,7 @@ impl PciFunction {
             if n >= usize::from(now.enabled) {
                 vf.vanish();
             }
-            placings.push(Placing { name: vf.name.clone(), config: *config, bar });
+            placings.push(Placing { name: vf.name().to_string(), config: *config, bar });
         }
         self.place(placings);
     }

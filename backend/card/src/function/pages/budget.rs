@@ -93,11 +93,11 @@ impl<M: DmaSpace + 'static> Card<M> {
         target.clamp(0, i64::from(u32::MAX)) as u32
     }
 
-    /// The fixed counts of a VF.
+    /// The fixed counts of a VF or SF.
     fn vf_counts(&self, f: FunctionIndex) -> u32 {
         let counts = self.personality.vf_pages;
         match self.admin(f) {
-            Some(admin) if admin.enabled => match self.functions[f].state.hca {
+            Some(admin) if admin.enabled || admin.vhca.leaving => match self.functions[f].state.hca {
                 HcaState::Initialized => counts.enable + counts.init,
                 HcaState::Enabled | HcaState::Disabled => counts.enable,
             },

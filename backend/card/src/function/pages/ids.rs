@@ -1,6 +1,7 @@
 //! By which ids a driver and the firmware name the functions that pages are for.
 //!
-//! From ENABLE_HCA on it is the function id: 0 is the function itself, n is VF n - 1 of a PF. When the driver sets
+//! From ENABLE_HCA on it is the function id: 0 is the function itself, n is VF n - 1 of a PF,
+//! 0x8000 + n its SF n. When the driver sets
 //! `icm_mng_function_id_mode` in SET_HCA_CAP it is the VHCA id from then on, in QUERY_PAGES, MANAGE_PAGES and page request
 //! events, until DISABLE_HCA or a reset. QUERY_PAGES for boot pages keeps the function id in either mode.
 
@@ -58,7 +59,7 @@ impl<M: DmaSpace + 'static> Card<M> {
 
     /// The function that `id` names for the driver of `giver`: of two with one VHCA id, the first.
     pub(super) fn function_of_id(&self, giver: FunctionIndex, mode: IdMode, id: u16) -> Option<FunctionIndex> {
-        let functions = std::iter::once(&giver).chain(self.virtual_functions(giver));
+        let functions = std::iter::once(&giver).chain(self.managed(giver));
         let named = |f: &&FunctionIndex| match mode {
             IdMode::VhcaId => self.functions[**f].setup.vhca_id == id,
             IdMode::FunctionId if **f == giver => id == 0,

@@ -54,14 +54,14 @@ impl<M: DmaSpace + 'static> Card<M> {
     }
 
     /// What the driver of `giver` gave, by the type of the function that it is for and by the id that names it now. A type
-    /// is what the driver calls it if it knows the function: SELF, VF, NONE.
+    /// is what the driver calls it if it knows the function: SELF, VF, SF, NONE.
     fn gifts(&self, giver: FunctionIndex) -> (Value, Value) {
         let mut by_type: BTreeMap<&str, Sum> =
-            ["self", "vf", "none"].into_iter().map(|name| (name, Sum::default())).collect();
+            ["self", "vf", "sf", "none"].into_iter().map(|name| (name, Sum::default())).collect();
         let mut by_id = Map::new();
         let function = &self.functions[giver];
         let nothing = Book::default();
-        let own = std::iter::once(&giver).chain(self.virtual_functions(giver)).map(|f| Owner::Function(*f));
+        let own = std::iter::once(&giver).chain(self.managed(giver)).map(|f| Owner::Function(*f));
         let unknown = function.unknown_totals.keys().map(|id| Owner::Unknown(*id));
         let asked = function.state.pages.iter().map(|(owner, _)| owner);
         let owners: std::collections::BTreeSet<Owner> = own.chain(unknown).chain(asked).collect();
@@ -73,6 +73,7 @@ impl<M: DmaSpace + 'static> Card<M> {
             };
             let kind = match owner {
                 Owner::Function(f) if f == giver => "self",
+                Owner::Function(f) if self.functions[f].setup.is_sf() => "sf",
                 Owner::Function(_) => "vf",
                 Owner::Unknown(_) => "none",
             };

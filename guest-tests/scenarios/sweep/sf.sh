@@ -1,0 +1,34 @@
+#!/bin/sh
+# shows: each firmware command of an SF that is added, activated, begun and deleted fails in turn, of the PF and of the SF: no splat, and the next SF works
+# tier: full
+# needs: CONFIG_MLX5_SF
+# card: sfs = 2
+# timeout: 7200
+# broken: an oops in an error path, an SF that can never be had again
+. "${0%/*}/../lib/tap.sh"
+. "${0%/*}/../lib/sweep.sh"
+. "${0%/*}/../lib/eswitch.sh"
+. "${0%/*}/../lib/sfs.sh"
+
+can_ask || skip_all "the card can't be asked"
+check "the driver loads" load
+with_sfs 1
+switchdev_messages
+check "the e-switch changes to switchdev" eswitch "$pf0" switchdev
+cat >/run/sf <<-EOF
+	. "${0%/*}/../lib/tap.sh"
+	. "${0%/*}/../lib/eswitch.sh"
+	. "${0%/*}/../lib/sfs.sh"
+	sf_up $pf0 88 02:00:00:00:88:88
+EOF
+cat >/run/no-sf <<-EOF
+	. "${0%/*}/../lib/tap.sh"
+	. "${0%/*}/../lib/eswitch.sh"
+	. "${0%/*}/../lib/sfs.sh"
+	! sf_port $pf0 88 || sf_del $pf0 88
+	until_true 30 not sf_device 88
+EOF
+limit=240
+sweep "an SF" "sh /run/no-sf" sh /run/sf
+check_dmesg
+finish
