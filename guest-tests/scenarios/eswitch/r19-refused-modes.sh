@@ -1,7 +1,7 @@
 #!/bin/sh
 # shows: switchdev mode is refused while the port's network device is in another network namespace than devlink; the locks are free afterwards (R19)
 # tier: ci
-# needs: kernel >= 6.12
+# needs: kernel >= 7.2
 # card: vfs = 2
 # timeout: 200
 # broken: a lock that is never given back: the next command hangs
