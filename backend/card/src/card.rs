@@ -18,7 +18,7 @@ use crate::function::front::Front;
 use crate::function::gateway::{Gateway, Semaphores};
 use crate::function::pages::{PageManner, Pages};
 use crate::function::timeouts::Timeouts;
-use crate::function::{Function, State};
+use crate::function::{Function, HcaState, State};
 use crate::notices::USUAL_TEMPERATURE;
 use crate::queues::eq::EqKind;
 
@@ -289,7 +289,7 @@ impl<M: DmaSpace + 'static> Card<M> {
 
     /// What waits to be compressed is written now, and events are sent that are due soon (gate shared).
     fn end_burst(&self, now: u64) {
-        for function in &self.functions {
+        for function in self.functions.iter().filter(|function| function.state.hca == HcaState::Initialized) {
             function.close_sessions(now);
             function.run_cq_timers(now, TIMER_GRAIN);
         }

@@ -96,22 +96,35 @@ impl Placement {
     /// VFs, stay as they are.
     ///
     /// # Errors
-    /// A name that the card does not have, or a VF that is a device of its own together with its PF.
+    /// A name that the card does not have, or a VF that is a device of its own together with a PF.
     pub fn only(mut self, names: &[FunctionName]) -> Result<Placement, PlacementError> {
         let apart = std::mem::take(&mut self.apart);
         if let Some(wanted) = names.iter().find(|name| self.functions.iter().all(|f| f.function != **name)) {
             return Err(self.lacks(*wanted));
         }
         let of_named_pf = |f: FunctionName| f.parent_pf().is_some_and(|pf| names.contains(&FunctionName::Pf(pf)));
-        if let Some(own) = apart.iter().find(|f| names.contains(&f.function) && of_named_pf(f.function)) {
-            return Err(PlacementError::WithItsPf { wanted: own.function });
+        let has_pf = names.iter().any(|name| matches!(name, FunctionName::Pf(_)));
+        if let Some(own) = apart.iter().find(|f| names.contains(&f.function) && has_pf) {
+            return Err(PlacementError::WithPf { wanted: own.function });
         }
         self.functions.retain(|f| (names.contains(&f.function) && !f.shadow) || of_named_pf(f.function));
+        let first = self.functions.len();
         self.functions.extend(apart.into_iter().filter(|f| names.contains(&f.function)));
+        // Without a PF nobody tells of their places: they follow one another.
+        for (n, function) in self.functions.iter_mut().enumerate().skip(first) {
+            (function.device, function.number) = ((n / 8) as u8, (n % 8) as u8);
+        }
         self.root_ports.retain(|port| self.functions.iter().any(|f| f.bus == port.id));
         for port in &self.root_ports {
             let mut here: Vec<_> = self.functions.iter_mut().filter(|f| f.bus == port.id).collect();
             let first = here.iter().map(|f| f.routing()).min().unwrap_or(0);
+            let pf_with_vfs = here.iter().find_map(|f| match f.function {
+                FunctionName::Vf { pf, .. } if here.iter().any(|f| f.function == FunctionName::Pf(pf)) => Some(pf),
+                _ => None,
+            });
+            if let Some(pf) = pf_with_vfs.filter(|_| first > 0) {
+                return Err(PlacementError::WithoutFunction0 { pf: FunctionName::Pf(pf) });
+            }
             let several = here.len() > 1;
             for function in &mut here {
                 let moved = function.routing() - first;
@@ -141,11 +154,19 @@ pub enum PlacementError {
         /// What it has.
         known: String,
     },
-    /// A VF that is a device of its own, and its PF.
+    /// A PF with VFs that would not be where the card is built to have it: it reaches its VFs by their addresses.
     #[error(
-        "{wanted} is a device of its own ([attach] in the card file), for another machine than its PF's: attach it there"
+        "{pf} has VFs, and they are found only where function 0 of the card is, too: attach pf0 as well, or write vfs = 0"
     )]
-    WithItsPf {
+    WithoutFunction0 {
+        /// The PF.
+        pf: FunctionName,
+    },
+    /// A VF that is a device of its own, and a PF.
+    #[error(
+        "{wanted} is a device of its own ([attach] in the card file), for a machine without PFs of this card: attach it there"
+    )]
+    WithPf {
         /// The VF.
         wanted: FunctionName,
     },
@@ -238,7 +259,19 @@ mod tests {
         assert_eq!(shown(Placement::of(&card).only(&[pf]).unwrap()), whole);
         assert_eq!(shown(Placement::of(&card).only(&[vf1]).unwrap()), [at(vf1, false, "0.0")]);
         let error = Placement::of(&card).only(&[pf, vf1]).unwrap_err();
-        assert_eq!(error, PlacementError::WithItsPf { wanted: vf1 });
+        assert_eq!(error, PlacementError::WithPf { wanted: vf1 });
+        let text = "ports = 1\nvfs = 16\n[attach]\npf0vf0 = \"standalone\"\npf0vf12 = \"standalone\"";
+        let far = FunctionName::vf(0, 12);
+        let two = Placement::of(&Card::parse(text).unwrap()).only(&[vf0, far]).unwrap();
+        assert_eq!(shown(two), [at(vf0, false, "0.0"), at(far, false, "0.1")]);
+    }
+
+    #[test]
+    fn a_pf_with_vfs_stays_where_it_is() {
+        let card = Card::parse("vfs = 2").unwrap();
+        let error = Placement::of(&card).only(&[FunctionName::pf(1)]).unwrap_err();
+        assert!(error.to_string().starts_with("pf1 has VFs"), "{error}");
+        assert_eq!(Placement::of(&card).only(&[FunctionName::pf(0)]).unwrap().functions.len(), 3);
     }
 
     #[test]

@@ -6,8 +6,8 @@ mod common;
 
 use common::vfs::{Fdb, OUT, about, net, received, serve, set_mac};
 use common::{Drv, plain};
-use mlx5emu_card::FunctionSetup;
 use mlx5emu_card::eswitch::SF_BASE_ID;
+use mlx5emu_card::{FunctionSetup, ResetKind};
 use mlx5emu_driver::command::input;
 use mlx5emu_driver::in_process::{InProcess, SharedWorld, World, two_ports};
 use mlx5emu_driver::{Config, Driver, pages};
@@ -157,6 +157,42 @@ fn an_sf_that_nobody_uses_is_just_disabled_and_one_may_be_left_and_taken_again()
     let mut word = [0; 4];
     host.bar_read(u64::from(mlx5_init_seg::initializing.bit / 8) & !3, &mut word);
     assert_eq!(word[0] & 0x80, 0x80, "initializing");
+}
+
+#[test]
+fn an_sf_that_has_failed_is_not_waited_for_and_all_go_with_their_pf() {
+    let (world, mut pf, _other, [host, other_host]) = card(15);
+    allocate_and_enable(&world, &mut pf);
+    let sf = Driver::probe(host, Config::default()).unwrap();
+    follow(&world, &mut pf, SF0, VhcaState::IN_USE);
+    // Function 3 is the first SF.
+    world.borrow_mut().card().inject_health(3, 1, false);
+    pf.command(&about(Opcode::DISABLE_HCA, SF0), OUT).unwrap();
+    follow(&world, &mut pf, SF0, VhcaState::ALLOCATED);
+    pf.command(&about(Opcode::DEALLOC_SF, SF0), OUT).unwrap();
+    drop(sf);
+
+    arm(&mut pf, SF0 + 1);
+    pf.command(&about(Opcode::ALLOC_SF, SF0 + 1), OUT).unwrap();
+    pf.command(&about(Opcode::ENABLE_HCA, SF0 + 1), OUT).unwrap();
+    serve(&world, &mut pf);
+    assert_eq!(state(&mut pf, SF0 + 1), VhcaState::ACTIVE);
+    world.borrow_mut().reset(0, ResetKind::Flr);
+    assert_eq!(world.borrow_mut().card().vhca_state(4), VhcaState::INVALID);
+    let (mut word, mut host) = ([0; 4], other_host);
+    host.bar_read(u64::from(mlx5_init_seg::initializing.bit / 8) & !3, &mut word);
+    assert_eq!(word[0] & 0x80, 0x80, "initializing");
+}
+
+#[test]
+fn an_sf_is_told_of_each_time_it_is_allocated() {
+    let (world, mut pf, _other, _hosts) = card(16);
+    arm(&mut pf, SF0);
+    for _ in 0..3 {
+        pf.command(&about(Opcode::ALLOC_SF, SF0), OUT).unwrap();
+        follow(&world, &mut pf, SF0, VhcaState::ALLOCATED);
+        pf.command(&about(Opcode::DEALLOC_SF, SF0), OUT).unwrap();
+    }
 }
 
 #[test]

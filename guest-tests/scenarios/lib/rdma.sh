@@ -25,11 +25,14 @@ ib_netdevs() {
 
 # ib_reps PF COUNT: its IB device has a port for the uplink and for each of COUNT VFs.
 ib_reps() {
+	ib_has "$1" $(uplink "$1") $(reps "$1" "$2")
+}
+
+# ib_has PF DEVICE…: the ports of its IB device are those of these network devices.
+ib_has() {
 	ib_netdevs "$1" | sort >/run/ib
-	{
-		uplink "$1"
-		reps "$1" "$2"
-	} | sort >/run/reps
+	shift
+	printf '%s\n' "$@" | sort >/run/reps
 	cmp /run/ib /run/reps || {
 		rdma link show
 		return 1

@@ -101,5 +101,5 @@ held_for_sfs() {
 # What the driver says of SFs that begin: like any function it tells of its firmware; it has one vector or few.
 sf_messages() {
 	tolerate 'mlx5_core\.sf\.[0-9]+: firmware version: ' 'mlx5_core\.sf\.[0-9]+: MLX5E: StrdRq\([01]\) ' \
-		'mlx5_core\.sf\.[0-9]+: Rate limit: ' 'mlx5_core\.sf\.[0-9]+: mlx5e?_'
+		'mlx5_core\.sf\.[0-9]+: Rate limit: '
 }

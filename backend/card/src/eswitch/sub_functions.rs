@@ -75,6 +75,15 @@ impl<M: DmaSpace + 'static> Card<M> {
         admin.is_some_and(|admin| std::mem::take(&mut admin.vhca.leaving))
     }
 
+    /// The PF took `f` off the bus, whatever its driver was at: it does not have it any more.
+    pub fn take_away(&mut self, f: FunctionIndex) {
+        let Some(vport) = self.functions.get(f).map(|function| function.setup.vport) else { return };
+        let manager = self.manager_of(f);
+        if let Some(admin) = self.functions[manager].state.eswitch.vports.get_mut(&vport) {
+            admin.enabled = false;
+        }
+    }
+
     /// Whether the driver of `manager` has switched events of this state on.
     fn tells_of(&self, manager: FunctionIndex, state: VhcaState) -> bool {
         use cmd_hca_cap as cap;
@@ -134,11 +143,12 @@ impl<M: DmaSpace + 'static> Card<M> {
         // Who has it next finds nothing of its last life: its address, its link, its e-switch context. That somebody wants to
         // know of its states stays.
         let admin = self.admin_mut(f);
-        let vhca = Vhca { armed: admin.vhca.armed, known: admin.vhca.known, ..Vhca::default() };
+        let vhca = Vhca { armed: admin.vhca.armed, known: Some(VhcaState::INVALID), ..Vhca::default() };
         *admin = super::VportAdmin { vhca, ..super::VportAdmin::default() };
         let fresh = self.fresh_state(f);
         self.functions[f].state.caps = fresh.caps;
         self.functions[f].state.vport = fresh.vport;
+        self.settle_vf_pages(f);
         self.vhca_state_changed(f);
         Ok(())
     }

@@ -78,8 +78,10 @@ impl<M: DmaSpace + 'static> Card<M> {
             limited!(function.log, warn, "{}: DISABLE_HCA with {held} pages not taken back", function.name);
         }
         if self.functions[f].is_pf() {
-            let (_, sfs) = self.managed(f).iter().partition::<Vec<_>, _>(|f| !self.functions[**f].setup.is_sf());
-            sfs.into_iter().for_each(|sf| drop(self.reset(sf, ResetKind::Disabled, call.now)));
+            let sfs = self.managed(f).iter().copied().filter(|f| self.functions[*f].setup.is_sf());
+            for sf in sfs.collect::<Vec<_>>() {
+                drop(self.reset(sf, ResetKind::Disabled, call.now));
+            }
         } else if self.has_left(f) {
             self.functions[f].front.set_initializing(true);
         }
@@ -95,7 +97,9 @@ impl<M: DmaSpace + 'static> Card<M> {
             let why = format!("{} is not enabled", self.function_name(f));
             return refuse(Status::BAD_SYS_STATE, Syndrome::WrongHcaState, why);
         }
-        let used = self.functions[f].setup.is_sf() && self.functions[f].state.hca != HcaState::Disabled;
+        let function = &self.functions[f];
+        // One that has failed could never leave.
+        let used = function.setup.is_sf() && function.state.hca != HcaState::Disabled && !function.front.is_dead();
         let admin = self.admin_mut(f);
         (admin.enabled, admin.vhca.leaving) = (false, used);
         if used {

@@ -335,7 +335,13 @@ impl PciFunction {
         }
         if self.front.take_sw_reset() {
             self.traffic.sw_resets.fetch_add(1, Relaxed);
-            self.reset_firmware();
+            // Those who may ask for the firmware to start again have the gateway, by which they agree on it.
+            if self.gateway.is_some() {
+                self.reset_firmware();
+            } else {
+                self.engine.reset(self.index, ResetKind::Software, |_| ());
+                self.irqs.clear_pending();
+            }
         }
     }
 }

@@ -57,6 +57,7 @@ impl Shadow {
     /// The PF has this VF no more: whoever has it loses it.
     pub(super) fn vanish(&self) {
         let _ = self.config.lock().reset(mlx5emu_pci_model::ResetKind::Fundamental);
+        self.engine.change(self.index, |card| card.take_away(self.index));
         self.engine.reset(self.index, ResetKind::Disabled, |_| ());
     }
 }

@@ -27,7 +27,7 @@ impl Window {
 
     /// Whether doorbells were written since this was asked last.
     pub(super) fn take_rang(&self) -> bool {
-        self.rang.swap(false, Relaxed)
+        self.rang.load(Relaxed) && self.rang.swap(false, Relaxed)
     }
 }
 
@@ -52,7 +52,7 @@ impl PciFunction {
         if window.front.bar_write(at, data) {
             window.rang.store(true, Relaxed);
         }
-        // The firmware starts anew for the PF only, which asks for that itself.
+        // An SF can't have the firmware start anew for others.
         if window.front.take_switched_off() | window.front.take_sw_reset() {
             self.engine.reset(window.index, ResetKind::Software, |_| ());
         }

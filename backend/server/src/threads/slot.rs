@@ -126,6 +126,8 @@ pub(super) struct Slot {
     /// A messenger works for it; it is left alone until that is done.
     waiting: AtomicBool,
     stopped: AtomicU8,
+    /// The life of the card's function in which it was stopped.
+    stopped_in: AtomicU64,
     /// What is known of the memory (low two bits), and above it the number of times that the memory changed: a comparison
     /// with an earlier one is not taken for this one's.
     memory: AtomicU64,
@@ -155,6 +157,7 @@ impl Slot {
             ready: AtomicBool::new(true),
             waiting: AtomicBool::new(false),
             stopped: AtomicU8::new(Stopped::No as u8),
+            stopped_in: AtomicU64::new(0),
             memory: AtomicU64::new(0),
             generation: AtomicU64::new(0),
             deadline: AtomicU64::new(NEVER),
@@ -208,7 +211,14 @@ impl Slot {
         Stopped::of(self.stopped.load(Acquire))
     }
 
-    pub(super) fn stop(&self, why: Stopped) {
+    /// The life of the card's function (`Card::generation`) in which it was stopped.
+    pub(super) fn stopped_in(&self) -> u64 {
+        self.stopped_in.load(Acquire)
+    }
+
+    /// It does nothing more in this life of the card's function.
+    pub(super) fn stop(&self, why: Stopped, life: u64) {
+        self.stopped_in.store(life, Release);
         self.stopped.store(why as u8, Release);
     }
 
@@ -243,7 +253,7 @@ impl Slot {
     pub(super) fn revive(&self) {
         self.generation.fetch_add(1, AcqRel);
         self.memory_changed();
-        self.stop(Stopped::No);
+        self.stop(Stopped::No, 0);
         self.fetches_in_a_row.store(0, Relaxed);
     }
 

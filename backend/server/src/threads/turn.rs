@@ -22,11 +22,21 @@ impl<M: Space> Shared<M> {
     /// Does for `f` what there is to do now. A panic ends the function, not the worker.
     pub(super) fn turn(self: &Arc<Self>, f: FunctionIndex, slot: &Slot, now: u64) {
         drop(slot.take_garbage());
-        if slot.stopped() != Stopped::No {
+        if slot.stopped() != Stopped::No && !self.lives_again(f, slot) {
             return;
         }
         slot.load.turns.fetch_add(1, Relaxed);
         self.guarded(f, slot, || self.steps(f, slot, now));
+    }
+
+    /// Whether a function that was stopped has been reset since by a command of its PF.
+    fn lives_again(&self, f: FunctionIndex, slot: &Slot) -> bool {
+        let card = self.gate.read();
+        let again = card.generation(f) != slot.stopped_in();
+        if again {
+            slot.revive();
+        }
+        again
     }
 
     /// Steps of `f`: a panic ends the function.
@@ -230,7 +240,7 @@ impl<M: Space> Shared<M> {
     fn fail(&self, f: FunctionIndex, generation: u64, why: Stopped, synd: u8) -> bool {
         let card = self.gate.read();
         let Some(slot) = self.slots.get(f).filter(|slot| slot.generation() == generation) else { return false };
-        slot.stop(why);
+        slot.stop(why, card.generation(f));
         card.fail_function(f, synd);
         true
     }
