@@ -75,15 +75,6 @@ impl<M: DmaSpace + 'static> Card<M> {
         admin.is_some_and(|admin| std::mem::take(&mut admin.vhca.leaving))
     }
 
-    /// The PF took `f` off the bus, whatever its driver was at: it does not have it any more.
-    pub fn take_away(&mut self, f: FunctionIndex) {
-        let Some(vport) = self.functions.get(f).map(|function| function.setup.vport) else { return };
-        let manager = self.manager_of(f);
-        if let Some(admin) = self.functions[manager].state.eswitch.vports.get_mut(&vport) {
-            admin.enabled = false;
-        }
-    }
-
     /// Whether the driver of `manager` has switched events of this state on.
     fn tells_of(&self, manager: FunctionIndex, state: VhcaState) -> bool {
         use cmd_hca_cap as cap;

@@ -54,10 +54,9 @@ impl Shadow {
         self.connected.load(Acquire)
     }
 
-    /// The PF has this VF no more: whoever has it loses it.
+    /// The PF has this VF no more: whoever has it loses it. Its driver disables the VF itself, afterwards.
     pub(super) fn vanish(&self) {
         let _ = self.config.lock().reset(mlx5emu_pci_model::ResetKind::Fundamental);
-        self.engine.change(self.index, |card| card.take_away(self.index));
         self.engine.reset(self.index, ResetKind::Disabled, |_| ());
     }
 }

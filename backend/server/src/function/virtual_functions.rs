@@ -96,7 +96,6 @@ impl PciFunction {
     fn vanish(&self) {
         let _ = self.config.lock().reset(mlx5emu_pci_model::ResetKind::Fundamental);
         self.decodes.store(false, std::sync::atomic::Ordering::Release);
-        self.engine.change(self.index, |card| card.take_away(self.index));
         self.engine.reset(self.index, ResetKind::Disabled, |card| {
             if let Some(space) = card.space_mut(self.index) {
                 space.set_bus_master(false);
