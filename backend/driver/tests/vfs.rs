@@ -193,6 +193,21 @@ fn a_vf_whose_pf_gives_no_pages_is_refused() {
     assert!(matches!(&refused, Error::Refused { status: Status::NO_RESOURCES, .. }), "{refused}");
 }
 
+/// The kernel's order: first the VFs are taken off the bus, then their PF's driver disables them.
+#[test]
+fn a_vf_that_is_off_the_bus_is_disabled_all_the_same() {
+    let (world, mut pf, _other, vfs, _fdb) = switched(10);
+    vfs.into_iter().for_each(goodbye_vf);
+    // Functions 2 and 3 are the VFs.
+    for f in [2, 3] {
+        world.borrow_mut().reset(f, ResetKind::Disabled);
+    }
+    for id in [1, 2] {
+        pf.command(&about(Opcode::DISABLE_HCA, id), OUT).unwrap();
+        assert_eq!(pf.refusal(&about(Opcode::DISABLE_HCA, id), OUT).unwrap().0, Status::BAD_SYS_STATE);
+    }
+}
+
 fn goodbye_vf(vf: Drv) {
     let (host, farewell) = vf.remove().unwrap();
     assert_eq!(farewell.pages_given, 0, "a VF's own driver gives none");
