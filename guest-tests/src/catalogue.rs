@@ -148,6 +148,8 @@ pub(crate) fn read(dir: &Path) -> Result<Vec<Scenario>, CatalogueError> {
             }
         }
     }
+    // A file's name has an ending, by which 'a-b.sh' stands before 'a.sh'.
+    all.sort_by(|a: &Scenario, b| a.name.cmp(&b.name));
     Ok(all)
 }
 
