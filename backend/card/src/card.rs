@@ -80,7 +80,7 @@ impl FunctionSetup {
         self.vport == PF_VPORT
     }
 
-    /// Whether it is a scalable function.
+    /// Whether it is a subfunction (SF).
     pub fn is_sf(&self) -> bool {
         self.vport >= SF_BASE_ID
     }
@@ -210,6 +210,11 @@ impl<M: DmaSpace + 'static> Card<M> {
         self.functions.len()
     }
 
+    /// Its PFs.
+    pub fn physical_functions(&self) -> Vec<FunctionIndex> {
+        self.functions.iter().filter(|function| function.is_pf()).map(|function| function.index).collect()
+    }
+
     /// Name of a function.
     pub fn function_name(&self, f: FunctionIndex) -> &str {
         self.functions.get(f).map_or("?", |f| f.name.as_str())
@@ -248,18 +253,17 @@ impl<M: DmaSpace + 'static> Card<M> {
 
     /// A function's reset generation.
     pub fn generation(&self, f: FunctionIndex) -> u64 {
-        self.functions.get(f).map_or(0, |f| f.generation)
+        self.functions.get(f).map_or(0, |f| f.front.life())
     }
 
     /// Resets a function: everything it had is taken out, commands in flight are forgotten, its port goes down if no
     /// other function keeps it up. DMA that is in progress elsewhere ended before the gate was exclusive.
     pub fn reset(&mut self, f: FunctionIndex, kind: ResetKind, now: u64) -> Garbage {
         let Some(old) = self.functions.get(f) else { return Garbage(Vec::new()) };
-        let (port, generation, front) = (old.port, old.generation + 1, old.front.clone());
+        let (port, front) = (old.port, old.front.clone());
         let fresh = self.fresh_state(f);
         let mut garbage = vec![std::mem::replace(&mut self.functions[f].state, fresh)];
         let pages = std::mem::replace(&mut garbage[0].pages, Pages::new(0));
-        self.functions[f].generation = generation;
         if let Some(p) = self.ports.get_mut(port) {
             p.pause.forget_function(f);
         }

@@ -62,7 +62,7 @@ impl<M: DmaSpace + 'static> Card<M> {
         json!({
             "hca": format!("{:?}", s.hca).to_lowercase(),
             "issi": s.issi,
-            "generation": f.generation,
+            "generation": f.front.life(),
             "port": f.port,
             "vport_number": f.setup.vport,
             "vhca_id": f.setup.vhca_id,

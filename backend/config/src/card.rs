@@ -145,7 +145,7 @@ pub struct VfPages {
 /// The size of BAR0 of a VF: 512 UAR pages of 4 KiB.
 pub(crate) const VF_BAR0_BYTES: u64 = 2 << 20;
 
-/// The size of the window of an SF in its PF's BAR2: 256 UAR pages of 4 KiB.
+/// The size of the window of an SF in its PF's BAR2: 256 UAR pages of 4 KiB. As `MAX_SFS`, it is this card's own.
 pub const SF_WINDOW_BYTES: u64 = 1 << 20;
 
 /// The size of BAR0 of a PF: 8192 UAR pages of 4 KiB, as on real cards.
@@ -234,10 +234,15 @@ impl Card {
         if windows == 0 { 0 } else { (u64::from(windows) * SF_WINDOW_BYTES).next_power_of_two() }
     }
 
+    /// The number of `function` in [`Card::functions`], if the card has it.
+    pub fn index(&self, function: FunctionName) -> Option<usize> {
+        self.functions().iter().position(|known| *known == function)
+    }
+
     /// The VHCA id of `function`: counted from 1 in the order of [`Card::functions`], unless the card file has another. 0
     /// stands for "no function" in some commands.
     pub fn vhca_id(&self, function: FunctionName) -> u16 {
-        let counted = || self.functions().iter().position(|f| *f == function).map_or(0, |n| n as u16 + 1);
+        let counted = || self.index(function).map_or(0, |n| n as u16 + 1);
         self.vhca_ids.get(&function).copied().unwrap_or_else(counted)
     }
 

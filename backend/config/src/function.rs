@@ -21,11 +21,11 @@ pub enum FunctionName {
         /// The virtual function's number, from 0.
         vf: u16,
     },
-    /// A scalable function of a physical function: no PCI function of its own, but a window of its PF's BAR2.
+    /// A subfunction of a physical function: no PCI function of its own, but a window of its PF's BAR2.
     Sf {
         /// The physical function's number.
         pf: u8,
-        /// The scalable function's number, from 0. It is not the `sfnum` that a user gives it.
+        /// The subfunction's number, from 0. It is not the `sfnum` that a user gives it.
         sf: u16,
     },
     /// A plain PCI Express endpoint beside the NIC (a peer for TLPs).
@@ -48,7 +48,7 @@ impl FunctionName {
         FunctionName::Vf { pf, vf }
     }
 
-    /// Scalable function `sf` of physical function `pf`.
+    /// Subfunction `sf` of physical function `pf`.
     pub const fn sf(pf: u8, sf: u16) -> Self {
         FunctionName::Sf { pf, sf }
     }

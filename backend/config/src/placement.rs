@@ -2,7 +2,8 @@
 //!
 //! A card hangs below one root port of its own. PF n is function n of slot 0 behind it: a multi-function device, as a
 //! multi-port adapter is; the VFs follow, PF by PF, at the places that the SR-IOV capabilities name. A VF that is a device of
-//! its own leaves a shadow there, and goes only where it is asked for by name. Behind the first root port of an otherwise empty machine the guest numbers that bus 01.
+//! its own leaves a shadow there, and goes only where it is asked for by name. Behind the first root port of an otherwise
+//! empty machine the guest numbers that bus 01.
 
 use serde::{Deserialize, Serialize};
 
@@ -98,41 +99,45 @@ impl Placement {
     /// # Errors
     /// A name that the card does not have, or a VF that is a device of its own together with a PF.
     pub fn only(mut self, names: &[FunctionName]) -> Result<Placement, PlacementError> {
-        let apart = std::mem::take(&mut self.apart);
         if let Some(wanted) = names.iter().find(|name| self.functions.iter().all(|f| f.function != **name)) {
             return Err(self.lacks(*wanted));
         }
-        let of_named_pf = |f: FunctionName| f.parent_pf().is_some_and(|pf| names.contains(&FunctionName::Pf(pf)));
-        let has_pf = names.iter().any(|name| matches!(name, FunctionName::Pf(_)));
-        if let Some(own) = apart.iter().find(|f| names.contains(&f.function) && has_pf) {
-            return Err(PlacementError::WithPf { wanted: own.function });
-        }
-        self.functions.retain(|f| (names.contains(&f.function) && !f.shadow) || of_named_pf(f.function));
-        let first = self.functions.len();
-        self.functions.extend(apart.into_iter().filter(|f| names.contains(&f.function)));
-        // Without a PF nobody tells of their places: they follow one another.
-        for (n, function) in self.functions.iter_mut().enumerate().skip(first) {
-            (function.device, function.number) = ((n / 8) as u8, (n % 8) as u8);
-        }
+        self.choose(names)?;
         self.root_ports.retain(|port| self.functions.iter().any(|f| f.bus == port.id));
         for port in &self.root_ports {
             let mut here: Vec<_> = self.functions.iter_mut().filter(|f| f.bus == port.id).collect();
             let first = here.iter().map(|f| f.routing()).min().unwrap_or(0);
-            let pf_with_vfs = here.iter().find_map(|f| match f.function {
-                FunctionName::Vf { pf, .. } if here.iter().any(|f| f.function == FunctionName::Pf(pf)) => Some(pf),
-                _ => None,
-            });
-            if let Some(pf) = pf_with_vfs.filter(|_| first > 0) {
-                return Err(PlacementError::WithoutFunction0 { pf: FunctionName::Pf(pf) });
+            if first > 0
+                && let Some(pf) = pf_with_vfs(&here)
+            {
+                return Err(PlacementError::WithoutFunction0 { pf });
             }
             let several = here.len() > 1;
             for function in &mut here {
-                let moved = function.routing() - first;
-                (function.device, function.number) = ((moved / 8) as u8, (moved % 8) as u8);
+                function.place(function.routing() - first);
                 function.multifunction = several;
             }
         }
         Ok(self)
+    }
+
+    /// Keeps the functions in `names`, and what is a named PF's.
+    fn choose(&mut self, names: &[FunctionName]) -> Result<(), PlacementError> {
+        let named = |f: &PlacedFunction| names.contains(&f.function);
+        let mut own: Vec<_> = std::mem::take(&mut self.apart).into_iter().filter(named).collect();
+        let has_pf = names.iter().any(|name| matches!(name, FunctionName::Pf(_)));
+        if let Some(own) = own.first().filter(|_| has_pf) {
+            return Err(PlacementError::WithPf { wanted: own.function });
+        }
+        let of_named_pf = |f: FunctionName| f.parent_pf().is_some_and(|pf| names.contains(&FunctionName::Pf(pf)));
+        self.functions.retain(|f| (named(f) && !f.shadow) || of_named_pf(f.function));
+        // Nobody tells of the places of VFs that are devices of their own: they follow one another, behind what else there is.
+        let behind = self.functions.iter().map(|f| f.routing() + 1).max().unwrap_or(0);
+        for (n, function) in (behind..).zip(&mut own) {
+            function.place(n);
+        }
+        self.functions.append(&mut own);
+        Ok(())
     }
 
     fn lacks(&self, wanted: FunctionName) -> PlacementError {
@@ -172,7 +177,19 @@ pub enum PlacementError {
     },
 }
 
+/// A PF that has VFs among `functions`.
+fn pf_with_vfs(functions: &[&mut PlacedFunction]) -> Option<FunctionName> {
+    let has = |name| functions.iter().any(|f| f.function == name);
+    let vfs = functions.iter().filter(|f| matches!(f.function, FunctionName::Vf { .. }));
+    vfs.filter_map(|vf| vf.function.parent_pf()).map(FunctionName::Pf).find(|pf| has(*pf))
+}
+
 impl PlacedFunction {
+    /// Moves it to this Routing ID on its bus.
+    fn place(&mut self, routing: u16) {
+        (self.device, self.number) = ((routing / 8) as u8, (routing % 8) as u8);
+    }
+
     /// Device and function in one number, as a Routing ID has them in its low byte.
     pub fn devfn(&self) -> u8 {
         self.device << 3 | self.number
@@ -185,7 +202,7 @@ impl PlacedFunction {
 
     /// Device and function number as one: the low byte of the requester ID (PCIe 2.2.6.2).
     fn routing(&self) -> u16 {
-        u16::from(self.device) * 8 + u16::from(self.number)
+        u16::from(self.devfn())
     }
 
     /// QEMU's `addr` property, for example `0.1` (hexadecimal).

@@ -278,7 +278,7 @@ fn spawn_all(
     for (name, listener) in bound.shadows {
         let setup = personality::config_setup(card, name);
         let config = vf_config(&setup).map_err(|source| StartError::Config { function: name, source })?;
-        let Some(index) = card.functions().iter().position(|function| *function == name) else { continue };
+        let Some(index) = card.index(name) else { continue };
         let shadow = Shadow::new(index, format!("{name}-shadow"), Arc::clone(engine), config, setup.vectors);
         shadows.extend(shadow.map(|shadow| (name, listener, Arc::new(shadow))));
     }
@@ -304,8 +304,8 @@ fn spawn_all(
 /// The SFs that have windows in the BAR2 of `function`, in order.
 fn windows_of(card: &Card, function: FunctionName) -> Vec<usize> {
     let FunctionName::Pf(_) = function else { return Vec::new() };
-    let of_it = |(_, name): &(usize, FunctionName)| !name.is_pci() && name.parent_pf() == function.parent_pf();
-    card.functions().into_iter().enumerate().filter(of_it).map(|(index, _)| index).collect()
+    let of_it = |name: &FunctionName| !name.is_pci() && name.parent_pf() == function.parent_pf();
+    card.functions().into_iter().filter(of_it).filter_map(|name| card.index(name)).collect()
 }
 
 /// Tells each PF its VFs, and where their configuration space is in the machine.

@@ -4,20 +4,12 @@
 # card: vfs = 2
 # timeout: 180
 # broken: no IB device, or one without the representors: what Linux did before the representors' life cycle was put in order (7.2)
-. "${0%/*}/../lib/tap.sh"
-. "${0%/*}/../lib/reset.sh"
-. "${0%/*}/../lib/vfs.sh"
-. "${0%/*}/../lib/eswitch.sh"
-. "${0%/*}/../lib/rdma.sh"
+. "${0%/*}/../lib/reps.sh"
 
 without_rdma
-load
-with_vfs 2
-switchdev_messages
-check "$total VFs come" numvfs "$pf0" "$total"
-until_true 60 vfs_are_there "$pf0" "$total"
-check "the e-switch changes to switchdev" eswitch "$pf0" switchdev
-check "each VF has a representor" until_true 30 reps "$pf0" "$total"
+begin_reps
+all_vfs
+into_switchdev
 check "RDMA's driver comes" with_rdma
 todo_before 7.2 "RDMA's representors do not come late" \
 	check "the uplink and each VF have a port of its IB device" until_true 30 ib_reps "$pf0" "$total"

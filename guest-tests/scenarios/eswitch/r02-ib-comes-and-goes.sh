@@ -4,20 +4,12 @@
 # card: vfs = 2
 # timeout: 240
 # broken: an IB device without the representors, a representor's network device that goes with RDMA's driver
-. "${0%/*}/../lib/tap.sh"
-. "${0%/*}/../lib/reset.sh"
-. "${0%/*}/../lib/vfs.sh"
-. "${0%/*}/../lib/eswitch.sh"
-. "${0%/*}/../lib/rdma.sh"
+. "${0%/*}/../lib/reps.sh"
 
-load
-with_vfs 2
-switchdev_messages
+begin_reps
 check "RDMA's driver comes" with_rdma
-check "$total VFs come" numvfs "$pf0" "$total"
-until_true 60 vfs_are_there "$pf0" "$total"
-check "the e-switch changes to switchdev" eswitch "$pf0" switchdev
-check "each VF has a representor" until_true 30 reps "$pf0" "$total"
+all_vfs
+into_switchdev
 check "the uplink and each VF have a port of its IB device" until_true 30 ib_reps "$pf0" "$total"
 for round in 1 2 3; do
 	check "RDMA's driver goes ($round)" without_rdma

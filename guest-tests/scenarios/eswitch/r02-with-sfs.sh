@@ -6,23 +6,13 @@
 # card: sfs = 4
 # timeout: 400
 # broken: lost IB representors, an SF that cannot be added while RDMA's driver is there
-. "${0%/*}/../lib/tap.sh"
-. "${0%/*}/../lib/reset.sh"
-. "${0%/*}/../lib/vfs.sh"
-. "${0%/*}/../lib/eswitch.sh"
-. "${0%/*}/../lib/sfs.sh"
-. "${0%/*}/../lib/rdma.sh"
+. "${0%/*}/../lib/reps.sh"
 
-load
-with_vfs 2
+begin_reps
 with_sfs 2
-switchdev_messages
-sf_messages
 check "RDMA's driver comes" with_rdma
-check "$total VFs come" numvfs "$pf0" "$total"
-until_true 60 vfs_are_there "$pf0" "$total"
-check "the e-switch changes to switchdev" eswitch "$pf0" switchdev
-check "each VF has a representor" until_true 30 reps "$pf0" "$total"
+all_vfs
+into_switchdev
 check "an SF comes" sf_up "$pf0" 88 02:00:00:00:88:88
 # all_have SFNUM…: the uplink, each VF and these SFs.
 all_have() {
@@ -49,9 +39,4 @@ check "the first one goes" sf_del "$pf0" 88
 check "its port goes with it" until_true 30 all_have 89
 check "the second one goes" sf_del "$pf0" 89
 check "and its port" until_true 30 all_have
-check "RDMA's driver goes" without_rdma
-check "the e-switch changes back to legacy" eswitch "$pf0" legacy
-check "the VFs go" numvfs "$pf0" 0
-check "the driver unloads" unload
-check_dmesg
-finish
+end_reps

@@ -4,18 +4,11 @@
 # card: vfs = 2
 # timeout: 900
 # broken: a crash in a representor's load, a representor that stays half loaded, a lock that is never given back
-. "${0%/*}/../lib/tap.sh"
-. "${0%/*}/../lib/reset.sh"
-. "${0%/*}/../lib/vfs.sh"
-. "${0%/*}/../lib/eswitch.sh"
-. "${0%/*}/../lib/rdma.sh"
+. "${0%/*}/../lib/reps.sh"
 
-load
-with_vfs 2
-switchdev_messages
+begin_reps
 races_messages
-check "$total VFs come" numvfs "$pf0" "$total"
-until_true 60 vfs_are_there "$pf0" "$total"
+all_vfs
 
 check "${rounds:=10} rounds of modes against RDMA's driver" rounds_against "$rounds" "eswitch $pf0 switchdev" "eswitch $pf0 legacy"
 works_after_races

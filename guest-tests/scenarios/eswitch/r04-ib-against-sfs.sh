@@ -6,18 +6,10 @@
 # card: sfs = 4
 # timeout: 900
 # broken: a crash in a representor's load, a representor that stays half loaded, a lock that is never given back
-. "${0%/*}/../lib/tap.sh"
-. "${0%/*}/../lib/reset.sh"
-. "${0%/*}/../lib/vfs.sh"
-. "${0%/*}/../lib/eswitch.sh"
-. "${0%/*}/../lib/sfs.sh"
-. "${0%/*}/../lib/rdma.sh"
+. "${0%/*}/../lib/reps.sh"
 
-load
-with_vfs 2
+begin_reps
 with_sfs 2
-switchdev_messages
-sf_messages
 races_messages
 check "the e-switch changes to switchdev" eswitch "$pf0" switchdev
 check "${rounds:=10} rounds of SFs against RDMA's driver" rounds_against "$rounds" "sf_add $pf0 88" "sf_del $pf0 88"

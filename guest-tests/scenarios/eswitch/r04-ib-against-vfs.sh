@@ -4,15 +4,9 @@
 # card: vfs = 2
 # timeout: 900
 # broken: a crash in a representor's load, a representor that stays half loaded, a lock that is never given back
-. "${0%/*}/../lib/tap.sh"
-. "${0%/*}/../lib/reset.sh"
-. "${0%/*}/../lib/vfs.sh"
-. "${0%/*}/../lib/eswitch.sh"
-. "${0%/*}/../lib/rdma.sh"
+. "${0%/*}/../lib/reps.sh"
 
-load
-with_vfs 2
-switchdev_messages
+begin_reps
 races_messages
 check "the e-switch changes to switchdev" eswitch "$pf0" switchdev
 

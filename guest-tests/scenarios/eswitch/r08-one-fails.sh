@@ -5,18 +5,11 @@
 # card: vfs = 2
 # timeout: 300
 # broken: representors' network devices that go with it, a state that says loaded, no second attempt
-. "${0%/*}/../lib/tap.sh"
-. "${0%/*}/../lib/reset.sh"
-. "${0%/*}/../lib/vfs.sh"
-. "${0%/*}/../lib/eswitch.sh"
-. "${0%/*}/../lib/rdma.sh"
+. "${0%/*}/../lib/reps.sh"
 
-load
-with_vfs 2
-switchdev_messages
+begin_reps
 check "RDMA's driver comes" with_rdma
-check "$total VFs come" numvfs "$pf0" "$total"
-until_true 60 vfs_are_there "$pf0" "$total"
+all_vfs
 check "the e-switch changes to switchdev" eswitch "$pf0" switchdev
 check "the uplink and each VF have a port of its IB device" until_true 30 ib_reps "$pf0" "$total"
 before=$(reps "$pf0" "$total")
@@ -37,9 +30,4 @@ check "the fault is over" rmmod failfn
 check "it is taken away again" sh -c "echo $reps_device >$driver/unbind"
 check "and comes back" sh -c "echo $reps_device >$driver/bind"
 check "now all have a port" until_true 30 ib_reps "$pf0" "$total"
-check "RDMA's driver goes" without_rdma
-check "the e-switch changes back to legacy" eswitch "$pf0" legacy
-check "the VFs go" numvfs "$pf0" 0
-check "the driver unloads" unload
-check_dmesg
-finish
+end_reps

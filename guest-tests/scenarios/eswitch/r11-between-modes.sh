@@ -4,19 +4,12 @@
 # card: vfs = 2
 # timeout: 400
 # broken: representors that stay loaded with their operations gone, a mode that never ends, a crash
-. "${0%/*}/../lib/tap.sh"
-. "${0%/*}/../lib/reset.sh"
-. "${0%/*}/../lib/vfs.sh"
-. "${0%/*}/../lib/eswitch.sh"
-. "${0%/*}/../lib/rdma.sh"
+. "${0%/*}/../lib/reps.sh"
 
 can_ask || skip_all "the card can't be asked"
-load
-with_vfs 2
-switchdev_messages
+begin_reps
 races_messages
-check "$total VFs come" numvfs "$pf0" "$total"
-until_true 60 vfs_are_there "$pf0" "$total"
+all_vfs
 
 # between MODE COMMAND WHAT…: the e-switch changes to MODE and stops in COMMAND; WHAT happens meanwhile.
 between() {

@@ -4,11 +4,7 @@
 # card: vfs = 2
 # timeout: 400
 # broken: a recovery that hangs or leaves representors behind, an e-switch that cannot be changed any more, lost IB representors
-. "${0%/*}/../lib/tap.sh"
-. "${0%/*}/../lib/reset.sh"
-. "${0%/*}/../lib/vfs.sh"
-. "${0%/*}/../lib/eswitch.sh"
-. "${0%/*}/../lib/rdma.sh"
+. "${0%/*}/../lib/reps.sh"
 
 can_ask || skip_all "the card can't be asked"
 ready

@@ -5,17 +5,10 @@
 # card: vfs = 2
 # timeout: 200
 # broken: a lock that is never given back: the next command hangs
-. "${0%/*}/../lib/tap.sh"
-. "${0%/*}/../lib/reset.sh"
-. "${0%/*}/../lib/vfs.sh"
-. "${0%/*}/../lib/eswitch.sh"
-. "${0%/*}/../lib/rdma.sh"
+. "${0%/*}/../lib/reps.sh"
 
-load
-with_vfs 2
-switchdev_messages
-check "$total VFs come" numvfs "$pf0" "$total"
-until_true 60 vfs_are_there "$pf0" "$total"
+begin_reps
+all_vfs
 port=$(netdev "$pf0")
 ip netns add elsewhere
 for round in 1 2 3; do

@@ -17,7 +17,6 @@ with_sfs 2
 start_two_ports
 switchdev_messages
 bridge_messages
-sf_messages
 
 check "in legacy mode there are none" not sf_add "$pf0" 88
 check "the e-switch changes to switchdev" eswitch "$pf0" switchdev

@@ -1,4 +1,4 @@
-# For scenarios with the driver's RDMA side; those with representors source eswitch.sh, too.
+# For scenarios with the driver's RDMA side; those with representors source reps.sh.
 
 # with_rdma, without_rdma: mlx5_ib, without what it stands on.
 with_rdma() {
@@ -82,10 +82,8 @@ works_after_races() {
 	check "RDMA's driver goes" until_true 10 without_rdma
 	check "VFs go" numvfs "$pf0" 0
 	check "the e-switch changes to legacy" eswitch "$pf0" legacy
-	check "$total VFs come again" numvfs "$pf0" "$total"
-	until_true 60 vfs_are_there "$pf0" "$total"
-	check "the e-switch changes to switchdev again" eswitch "$pf0" switchdev
-	check "each VF has a representor" until_true 30 reps "$pf0" "$total"
+	all_vfs
+	into_switchdev
 	check "RDMA's driver comes" with_rdma
 	todo_before 7.2 "RDMA's representors do not come late" \
 		check "the uplink and each VF have a port of its IB device" until_true 30 ib_reps "$pf0" "$total"

@@ -98,8 +98,23 @@ held_for_sfs() {
 	card pf0/pages/by_type/sf/held
 }
 
-# What the driver says of SFs that begin: like any function it tells of its firmware; it has one vector or few.
-sf_messages() {
-	tolerate 'mlx5_core\.sf\.[0-9]+: firmware version: ' 'mlx5_core\.sf\.[0-9]+: MLX5E: StrdRq\([01]\) ' \
-		'mlx5_core\.sf\.[0-9]+: Rate limit: '
+# sf_books_agree: with lib/pages.sh: driver and card agree on every page, and on those of SFs.
+sf_books_agree() {
+	books_agree && has_sf_pages "$pf0" "$(jq .by_type.sf.held /run/pages)"
+}
+
+# agree_sf WHEN: one point: within seconds they do.
+agree_sf() {
+	check "driver and card agree on every page $1" until_true 20 sf_books_agree || say "$(sf_pages "$pf0") in $(jq -c '[.total, .by_type, .by_id]' /run/pages)"
+}
+
+# two_sfs: with lib/pages.sh: SFs 1 and 2 in switchdev mode. Sets $own, the driver's pages before they came.
+two_sfs() {
+	with_sfs 2
+	switchdev_messages
+	check "the e-switch changes to switchdev" eswitch "$pf0" switchdev
+	own=$(total)
+	check "an SF comes" sf_up "$pf0" 1 02:00:00:00:00:11
+	check "and another" sf_up "$pf0" 2 02:00:00:00:00:12
+	agree_sf "with SFs"
 }

@@ -59,3 +59,22 @@ sweep() {
 	check "the driver unloads" unload
 	check "and loads again" load
 }
+
+# with_lone_vf: sets $pf0; it has a VF without a driver, whose commands would be the PF's business only as far as they are about
+# the VF.
+with_lone_vf() {
+	can_ask || skip_all "the card can't be asked"
+	check "the driver loads" load
+	set -- $(functions)
+	pf0=$1
+	[ -w "/sys/bus/pci/devices/$pf0/sriov_numvfs" ] || skip_all "the kernel has no SR-IOV"
+	echo 0 >"/sys/bus/pci/devices/$pf0/sriov_drivers_autoprobe"
+	check "a VF comes, without its driver" sh -c "echo 1 >/sys/bus/pci/devices/$pf0/sriov_numvfs"
+}
+
+# sweep_mode MODE BACK: a change of the e-switch from BACK to MODE.
+sweep_mode() {
+	limit=120
+	sweep "'$1'" "devlink dev eswitch show pci/$pf0 | grep -q 'mode $2' || devlink dev eswitch set pci/$pf0 mode $2" \
+		devlink dev eswitch set "pci/$pf0" mode "$1"
+}

@@ -84,3 +84,8 @@ vfs_go() {
 held_is_given() {
 	[ "$(held_for_vfs)" = "$(vf_pages "$pf0")" ]
 }
+
+# vf_is_gone NAME: the machine that had this VF is no more, and the card has nothing left of it.
+vf_is_gone() {
+	[ "$(card "$1/connection/connected")" = false ] && [ "$(card "$1/hca")" = '"disabled"' ]
+}

@@ -14,7 +14,7 @@
 
 health_messages
 recovery_messages
-tolerate 'mlx5_core '
+tolerate 'Waiting for FW pre-initializing, timeout abort in [0-9]+s'
 # The PF's machine: both ports, VFs without drivers, one with an address.
 check "the PF's machine makes VFs" vm b gives_vfs
 check "the VF's driver finds it" one_port 10

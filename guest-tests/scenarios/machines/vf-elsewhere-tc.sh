@@ -43,10 +43,7 @@ seen=$(($(rep_counter "$rep1" rx_packets) - seen))
 check "no echo came to the driver ($seen frames)" test $seen -lt 20
 
 check "the VF's machine is killed" emu vm b kill
-gone() {
-	[ "$(card pf0vf1/connection/connected)" = false ] && [ "$(card pf0vf1/hca)" = '"disabled"' ]
-}
-check "the card has nothing left of it" until_true 30 gone
+check "the card has nothing left of it" until_true 30 vf_is_gone pf0vf1
 same "the rules are there" 2 "$(tc -j filter show dev "$rep1" ingress | jq '[.[] | select(.options.handle?)] | length')"
 check "the VF's machine boots again" emu vm b start
 check "its driver finds it" vm b one_port 10

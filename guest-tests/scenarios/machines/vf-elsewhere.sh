@@ -30,9 +30,6 @@ used() {
 	check "the PF's driver has given its pages $1 ($(vf_pages "$pf0"))" test "$(vf_pages "$pf0")" -gt 32
 	! can_ask || same "and the card has them $1" "$(vf_pages "$pf0")" "$(held_for_vfs)"
 }
-gone() {
-	[ "$(card pf0vf1/connection/connected)" = false ] && [ "$(card pf0vf1/hca)" = '"disabled"' ]
-}
 
 check "VFs are not to get drivers" no_driver_for_vfs
 check "VFs come" numvfs "$pf0" 2
@@ -42,7 +39,7 @@ check "the second one gets an address" ip link set "$port0" vf 1 mac 02:00:00:00
 used "at first"
 
 check "the VF's machine is killed" emu vm b kill
-check "the card has nothing left of it" until_true 30 gone
+check "the card has nothing left of it" until_true 30 vf_is_gone pf0vf1
 check "the PF lives" all_echoes 5 ping -i 0.05 192.0.2.2
 check "the VF's machine boots again" emu vm b start
 used "then"

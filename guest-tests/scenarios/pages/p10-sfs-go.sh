@@ -12,21 +12,7 @@
 . "${0%/*}/../lib/sfs.sh"
 
 begin vhca_id
-with_sfs 2
-switchdev_messages
-sf_messages
-all_agree() {
-	books_agree && has_sf_pages "$pf0" "$(jq .by_type.sf.held /run/pages)"
-}
-# agree_sf WHEN
-agree_sf() {
-	check "driver and card agree on every page $1" until_true 20 all_agree || say "$(sf_pages "$pf0") in $(jq -c '[.total, .by_type, .by_id]' /run/pages)"
-}
-check "the e-switch changes to switchdev" eswitch "$pf0" switchdev
-own=$(total)
-check "an SF comes" sf_up "$pf0" 1 02:00:00:00:00:11
-check "and another" sf_up "$pf0" 2 02:00:00:00:00:12
-agree_sf "with SFs"
+two_sfs
 check "there are pages of SFs ($(sf_pages "$pf0"))" test "$(sf_pages "$pf0")" -gt 0
 asked_for pf0sf0 200
 agree_sf "with more of them"

@@ -12,22 +12,13 @@
 . "${0%/*}/../lib/sfs.sh"
 
 begin vhca_id
-with_sfs 2
-switchdev_messages
-sf_messages
-check "the e-switch changes to switchdev" eswitch "$pf0" switchdev
-check "an SF comes" sf_up "$pf0" 1 02:00:00:00:00:11
-check "and another" sf_up "$pf0" 2 02:00:00:00:00:12
-settled() {
-	books_agree && has_sf_pages "$pf0" "$(jq .by_type.sf.held /run/pages)"
-}
-check "driver and card agree on every page" until_true 20 settled
+two_sfs
 other=$(card pf0sf1/pages/held)
 remember_commands
 check "an SF's pages are given up" inject pages pf0sf0 release-all
 check "the counter of SFs falls by them" until_true 20 has_sf_pages "$pf0" "$other"
 same "there was no command for it" "" "$(wire .)"
-check "driver and card agree after that" until_true 20 settled
+agree_sf "after that"
 for sfnum in 1 2; do
 	check "SF $sfnum goes" sf_del "$pf0" $sfnum
 done

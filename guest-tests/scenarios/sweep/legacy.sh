@@ -8,17 +8,9 @@
 . "${0%/*}/../lib/sweep.sh"
 . "${0%/*}/../lib/eswitch.sh"
 
-can_ask || skip_all "the card can't be asked"
-check "the driver loads" load
-set -- $(functions)
-pf0=$1
-[ -w "/sys/bus/pci/devices/$pf0/sriov_numvfs" ] || skip_all "the kernel has no SR-IOV"
-echo 0 >"/sys/bus/pci/devices/$pf0/sriov_drivers_autoprobe"
-check "a VF comes, without its driver" sh -c "echo 1 >/sys/bus/pci/devices/$pf0/sriov_numvfs"
+with_lone_vf
 switchdev_messages
 check "the e-switch changes to switchdev" eswitch "$pf0" switchdev
-limit=120
-sweep "'legacy'" "devlink dev eswitch show pci/$pf0 | grep -q 'mode switchdev' || devlink dev eswitch set pci/$pf0 mode switchdev" \
-	devlink dev eswitch set "pci/$pf0" mode legacy
+sweep_mode legacy switchdev
 check_dmesg
 finish

@@ -116,7 +116,7 @@ impl<M: DmaSpace + 'static> Card<M> {
         let mut command = Box::new(Command {
             function: f,
             slot,
-            generation: function.generation,
+            generation: function.front.life(),
             input: Vec::new(),
             out_len: 0,
             started: now,
@@ -353,7 +353,7 @@ impl<M: DmaSpace + 'static> Card<M> {
     pub fn finish(&self, reply: &Reply, now: u64) -> Result<(), DmaError> {
         let command = &reply.command;
         let Some(function) = self.functions.get(command.function) else { return Ok(()) };
-        if function.generation != command.generation {
+        if function.front.life() != command.generation {
             return Ok(());
         }
         let space = &function.space;

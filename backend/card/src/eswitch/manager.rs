@@ -3,6 +3,7 @@
 use mlx5emu_pci_model::DmaSpace;
 use mlx5emu_prm::event::Event;
 use mlx5emu_prm::layouts::mlx5_eqe_vport_change;
+use mlx5emu_prm::states::VhcaState;
 
 use super::{ContextChange, PF_VPORT, VportAdmin};
 use crate::card::{Card, FunctionIndex, Personality};
@@ -53,47 +54,51 @@ impl<M: DmaSpace + 'static> Card<M> {
         }
     }
 
+    /// The function behind another vport of the e-switch that the function which asks manages.
+    fn other_vport(&self, call: &Call, id: u32) -> Option<FunctionIndex> {
+        let function = &self.functions[call.f];
+        let vport = u16::try_from(id).ok().filter(|_| function.is_pf())?;
+        self.function_of_vport(function.port, vport)
+    }
+
+    /// Refuses an SF that nobody has allocated.
+    fn there(&self, f: FunctionIndex, syndrome: Syndrome) -> Result<FunctionIndex, Stop> {
+        if self.vhca_state(f) == VhcaState::INVALID {
+            return bad_param(syndrome, format!("{} is not allocated", self.function_name(f)));
+        }
+        Ok(f)
+    }
+
     /// The function that a command names with `other_vport` and `vport_number`.
     pub(crate) fn named_vport(&self, call: &Call, other: bool, number: u32) -> Result<FunctionIndex, Stop> {
         if !other {
             return Ok(call.f);
         }
-        let function = &self.functions[call.f];
-        if !function.is_pf() {
+        if !self.functions[call.f].is_pf() {
             return bad_param(Syndrome::WrongVport, "this function manages no other vport");
         }
-        let vport = u16::try_from(number).ok();
-        match vport.and_then(|vport| self.function_of_vport(function.port, vport)) {
-            Some(named) if self.is_missing(named) => bad_param(Syndrome::WrongVport, self.missing_sf(named)),
-            Some(named) => Ok(named),
+        match self.other_vport(call, number) {
+            Some(f) => self.there(f, Syndrome::WrongVport),
             None => bad_param(Syndrome::WrongVport, format!("vport {number:#x} does not exist")),
         }
-    }
-
-    /// Whether it is an SF that nobody has allocated.
-    fn is_missing(&self, f: FunctionIndex) -> bool {
-        self.functions[f].setup.is_sf() && !self.admin(f).is_some_and(|admin| admin.vhca.allocated)
-    }
-
-    fn missing_sf(&self, f: FunctionIndex) -> String {
-        format!("{} is not allocated", self.function_name(f))
     }
 
     /// The function that a command names with `function_id`: 0 is the one that asks, n is VF n - 1 of a PF, 0x8000 + n its
     /// SF n.
     pub(crate) fn named_function(&self, call: &Call, id: u32, embedded_cpu: bool) -> Result<FunctionIndex, Stop> {
+        let f = self.known_function(call, id, embedded_cpu)?;
+        if f == call.f { Ok(f) } else { self.there(f, Syndrome::WrongFunction) }
+    }
+
+    /// As [`Card::named_function`], also for an SF that nobody has allocated.
+    pub(crate) fn known_function(&self, call: &Call, id: u32, embedded_cpu: bool) -> Result<FunctionIndex, Stop> {
         if embedded_cpu {
             return bad_param(Syndrome::WrongFunction, "there is no embedded CPU");
         }
-        if id == 0 {
-            return Ok(call.f);
-        }
-        let vport = u16::try_from(id).unwrap_or(super::UPLINK);
-        let function = &self.functions[call.f];
-        match self.function_of_vport(function.port, vport).filter(|_| function.is_pf()) {
-            Some(named) if self.is_missing(named) => bad_param(Syndrome::WrongFunction, self.missing_sf(named)),
-            Some(named) => Ok(named),
-            None => bad_param(Syndrome::WrongFunction, format!("function {id} is not this function's to name")),
+        let named = if id == 0 { Some(call.f) } else { self.other_vport(call, id) };
+        match named {
+            Some(f) => Ok(f),
+            None => bad_param(Syndrome::WrongFunction, format!("function {id:#x} is not this function's to name")),
         }
     }
 

@@ -1,8 +1,8 @@
 //! The e-switch of a port: its vports, who manages them, and the way of a frame between them.
 //!
-//! Vport 0 is the PF, n is VF n - 1, 0x8000 + n is SF n, and 0xffff is the wire. The PF manages: its commands may name another vport or
-//! function ([`manager`]), its FDB and ACLs decide where frames go ([`switch`]). What a vport is told by its PF outlives
-//! the resets of its function and is kept here; what its own driver sets is the vport's ([`vport`]).
+//! Vport 0 is the PF, n is VF n - 1, 0x8000 + n is SF n, and 0xffff is the wire. The PF manages: its commands may name another
+//! vport or function ([`manager`]), its FDB and ACLs decide where frames go ([`switch`]). What a vport is told by its PF
+//! outlives the resets of its function and is kept here; what its own driver sets is the vport's ([`vport`]).
 
 pub mod context;
 mod inspect;
@@ -21,7 +21,8 @@ use sub_functions::Vhca;
 
 /// The PF.
 pub const PF_VPORT: u16 = 0;
-/// The first SF (`sf_base_id`): above all VFs.
+/// The first SF (`sf_base_id`). The number is this firmware's own: above all VFs, below those that mean something
+/// (`MLX5_VPORT_ECPF` and up in the kernel's `include/linux/mlx5/vport.h`).
 pub const SF_BASE_ID: u16 = 0x8000;
 /// The wire.
 pub const UPLINK: u16 = 0xffff;

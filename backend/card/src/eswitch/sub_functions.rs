@@ -8,6 +8,7 @@
 use mlx5emu_pci_model::DmaSpace;
 use mlx5emu_prm::capability::{CapMode, CapType};
 use mlx5emu_prm::event::Event;
+use mlx5emu_prm::field::Field;
 use mlx5emu_prm::layouts::{
     alloc_sf_in, cmd_hca_cap, dealloc_sf_in, mlx5_eqe_vhca_state, modify_vhca_state_in, query_vhca_state_in,
     query_vhca_state_out, vhca_state_context, vhca_state_field_select,
@@ -20,6 +21,15 @@ use crate::card::{Card, FunctionIndex};
 use crate::commands::queue::Call;
 use crate::error::{Done, Stop, Syndrome, bad_param, refuse};
 use crate::function::HcaState;
+
+/// States, and the capability by which a driver switches events of each on.
+pub const EVENT_SWITCHES: [(VhcaState, Field); 5] = [
+    (VhcaState::INVALID, cmd_hca_cap::event_on_vhca_state_invalid),
+    (VhcaState::ALLOCATED, cmd_hca_cap::event_on_vhca_state_allocated),
+    (VhcaState::ACTIVE, cmd_hca_cap::event_on_vhca_state_active),
+    (VhcaState::IN_USE, cmd_hca_cap::event_on_vhca_state_in_use),
+    (VhcaState::TEARDOWN_REQUEST, cmd_hca_cap::event_on_vhca_state_teardown_request),
+];
 
 /// What a PF says of a function's state, and was told of it.
 #[derive(Debug, Default)]
@@ -77,29 +87,16 @@ impl<M: DmaSpace + 'static> Card<M> {
 
     /// Whether the driver of `manager` has switched events of this state on.
     fn tells_of(&self, manager: FunctionIndex, state: VhcaState) -> bool {
-        use cmd_hca_cap as cap;
-        let switch = match state {
-            VhcaState::INVALID => cap::event_on_vhca_state_invalid,
-            VhcaState::ALLOCATED => cap::event_on_vhca_state_allocated,
-            VhcaState::ACTIVE => cap::event_on_vhca_state_active,
-            VhcaState::IN_USE => cap::event_on_vhca_state_in_use,
-            VhcaState::TEARDOWN_REQUEST => cap::event_on_vhca_state_teardown_request,
-            _ => return false,
-        };
         let general = self.functions[manager].state.caps.area(CapType::GENERAL, CapMode::CUR);
-        general.is_some_and(|cur| cap::vhca_state.is_set(cur) && switch.is_set(cur))
+        let switch = EVENT_SWITCHES.iter().find(|(of, _)| *of == state);
+        general.zip(switch).is_some_and(|(cur, (_, switch))| cmd_hca_cap::vhca_state.is_set(cur) && switch.is_set(cur))
     }
 
     /// The function that a command about states names: one that this PF manages, allocated or not.
     fn stated_function(&self, call: &Call, id: u32, embedded_cpu: bool) -> Result<FunctionIndex, Stop> {
-        if embedded_cpu {
-            return bad_param(Syndrome::WrongFunction, "there is no embedded CPU");
-        }
-        let vport = u16::try_from(id).ok().filter(|vport| *vport != PF_VPORT);
-        let managed = vport.and_then(|vport| self.function_of_vport(self.functions[call.f].port, vport));
-        match managed.filter(|_| self.functions[call.f].is_pf()) {
-            Some(f) => Ok(f),
-            None => bad_param(Syndrome::WrongFunction, format!("function {id:#x} is not this function's to name")),
+        match self.known_function(call, id, embedded_cpu)? {
+            f if f == call.f => bad_param(Syndrome::WrongFunction, "the state of a PF is nobody's to ask"),
+            f => Ok(f),
         }
     }
 

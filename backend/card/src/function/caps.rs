@@ -3,6 +3,7 @@
 //! A bit is set when its behaviour exists. Limits are the ones that the tables of the rooms enforce, taken from them.
 
 use std::collections::BTreeMap;
+use std::iter;
 
 use mlx5emu_prm::capability::{CapMode, CapType};
 use mlx5emu_prm::field::Field;
@@ -14,7 +15,9 @@ use mlx5emu_prm::layouts::{
 use crate::card::{FunctionSetup, Personality};
 use crate::error::{Done, Syndrome, bad_param};
 use crate::eswitch::context::FDB_TO_VPORT_REG_C;
+use crate::eswitch::sub_functions::EVENT_SWITCHES;
 use crate::eswitch::{SF_BASE_ID, l2};
+use crate::function::front::UAR_PAGE;
 use crate::function::pages::PageIds;
 use crate::{ethernet, memory, queues, rdma};
 
@@ -31,16 +34,15 @@ const PORT_TYPE_ETH: u64 = 1;
 const INLINE_MODE_NOT_REQUIRED: u64 = 2;
 
 /// What a driver switches on by SET_HCA_CAP: its maximum is 1, it begins as 0.
-const SWITCHES: [Field; 8] = [
-    cmd_hca_cap::icm_mng_function_id_mode,
-    cmd_hca_cap::release_all_pages,
-    cmd_hca_cap::vhca_state,
-    cmd_hca_cap::event_on_vhca_state_invalid,
-    cmd_hca_cap::event_on_vhca_state_allocated,
-    cmd_hca_cap::event_on_vhca_state_active,
-    cmd_hca_cap::event_on_vhca_state_in_use,
-    cmd_hca_cap::event_on_vhca_state_teardown_request,
-];
+fn switches() -> impl Iterator<Item = Field> {
+    let of_pages = [cmd_hca_cap::icm_mng_function_id_mode, cmd_hca_cap::release_all_pages];
+    of_pages.into_iter().chain(state_switches())
+}
+
+/// Those of events about the states of functions.
+fn state_switches() -> impl Iterator<Item = Field> {
+    iter::once(cmd_hca_cap::vhca_state).chain(EVENT_SWITCHES.map(|(_, switch)| switch))
+}
 
 struct Group {
     max: Box<[u8]>,
@@ -75,11 +77,13 @@ impl Capabilities {
         for (kind, mut area) in offered {
             if manager && kind == CapType::GENERAL {
                 manages(&mut area);
-                has_sfs(&mut area, sfs.clone().count() as u64, sfs.clone().map(|sf| sf.bar0).min());
+                if let Some(window) = sfs.clone().map(|sf| sf.bar0).min() {
+                    has_sfs(&mut area, sfs.clone().count() as u64, window);
+                }
             }
             let max = area.clone();
             if kind == CapType::GENERAL {
-                SWITCHES.iter().for_each(|switch| switch.set(&mut area, 0));
+                switches().for_each(|switch| switch.set(&mut area, 0));
             }
             groups.insert(kind.0, Group { max, cur: area });
         }
@@ -121,12 +125,13 @@ impl Capabilities {
     /// SET_HCA_CAP by the PF of a VF: what it sets is the maximum from then on, as the PF reads it back.
     pub fn set_by_manager(&mut self, kind: CapType, new: &[u8]) -> Done {
         // It is the VF's driver that switches these on.
-        let switches = SWITCHES.map(|switch| self.groups.get(&kind.0).map_or(0, |group| switch.get(&group.cur)));
+        let of = |switch: Field| (switch, self.groups.get(&kind.0).map_or(0, |group| switch.get(&group.cur)));
+        let kept: Vec<(Field, u64)> = switches().map(of).collect();
         self.set(kind, new)?;
         if let Some(group) = self.groups.get_mut(&kind.0) {
             group.max.copy_from_slice(&group.cur);
             if kind == CapType::GENERAL {
-                SWITCHES.iter().zip(switches).for_each(|(switch, was)| switch.set(&mut group.cur, was));
+                kept.into_iter().for_each(|(switch, was)| switch.set(&mut group.cur, was));
             }
         }
         Ok(())
@@ -377,24 +382,18 @@ fn match_fields(fields: &mut [u8]) {
 }
 
 /// A PF has SFs: how many, and the size of their windows in its BAR2.
-fn has_sfs(general: &mut [u8], count: u64, window: Option<u64>) {
+fn has_sfs(general: &mut [u8], count: u64, window: u64) {
     use cmd_hca_cap as cap;
-    let Some(window) = window else { return };
     for (field, value) in [
         (cap::sf, 1),
         (cap::max_num_sf, count),
         (cap::sf_base_id, u64::from(SF_BASE_ID)),
-        // In pages of 4 KiB.
-        (cap::log_min_sf_size, u64::from(window.ilog2()) - 12),
-        (cap::vhca_state, 1),
-        (cap::event_on_vhca_state_invalid, 1),
-        (cap::event_on_vhca_state_allocated, 1),
-        (cap::event_on_vhca_state_active, 1),
-        (cap::event_on_vhca_state_in_use, 1),
-        (cap::event_on_vhca_state_teardown_request, 1),
+        // Of 4 KiB pages, as `mlx5_sf_dev_table_create` in the driver's `sf/dev/dev.c` has it.
+        (cap::log_min_sf_size, (window / UAR_PAGE).max(1).ilog2().into()),
     ] {
         field.set(general, value);
     }
+    state_switches().for_each(|switch| switch.set(general, 1));
 }
 
 /// The PF of a port with VFs has their e-switch.

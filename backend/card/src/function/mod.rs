@@ -90,8 +90,6 @@ pub struct Function<M> {
     pub front: Arc<Front>,
     /// Its view of guest memory.
     pub space: Watched<M>,
-    /// Raised by each reset: what was begun before is dropped.
-    pub generation: u64,
     pub(crate) taps: Arc<Taps>,
     pub(crate) faults: Arc<Faults>,
     /// Messages about what its driver did wrong.
@@ -134,7 +132,6 @@ impl<M: DmaSpace + 'static> Function<M> {
             port: setup.port,
             front: Arc::new(front),
             space: Watched::new(space, faults, index),
-            generation: 1,
             taps: Arc::clone(taps),
             faults: Arc::clone(faults),
             log: Limiter::default(),

@@ -1,4 +1,4 @@
-//! Scalable functions and the states of functions (`sf/mlx5_ifc_vhca_event.h` of the driver, and mlx5_ifc.h).
+//! Subfunctions and the states of functions (`sf/mlx5_ifc_vhca_event.h` of the driver, and mlx5_ifc.h).
 
 crate::layouts! {
     /// ALLOC_SF input.

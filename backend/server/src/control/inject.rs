@@ -114,7 +114,7 @@ impl View {
     }
 
     fn index(&self, name: FunctionName) -> Result<FunctionIndex, String> {
-        self.card().functions().iter().position(|known| *known == name).ok_or_else(|| self.nowhere())
+        self.card().index(name).ok_or_else(|| self.nowhere())
     }
 
     fn nowhere(&self) -> String {

@@ -8,6 +8,8 @@ use mlx5emu_pci_model::config::BuildError;
 use mlx5emu_pci_model::vpd::{ProductData, Vpd};
 use mlx5emu_pci_model::{Bar, ConfigBuilder, ConfigSpace, Identity, MsixLayout};
 
+use super::sub_functions;
+
 /// Vendor ID of Mellanox.
 pub const VENDOR: u16 = 0x15b3;
 /// Device ID of ConnectX-6 Dx, as mlx5_core's table of devices has it.
@@ -77,27 +79,19 @@ pub struct SriovSetup {
 /// # Errors
 /// The sizes do not fit together.
 pub fn pf_config(setup: &ConfigSetup) -> Result<ConfigSpace, BuildError> {
-    let identity = Identity {
-        vendor: VENDOR,
-        device: DEVICE_CX6DX,
-        revision: 0,
-        class_code: CLASS_ETHERNET,
-        subsystem_vendor: VENDOR,
-        subsystem: SUBSYSTEM,
-    };
-    let mut config = ConfigBuilder::new(identity)
+    let mut config = ConfigBuilder::new(identity(VENDOR, DEVICE_CX6DX))
         .multifunction(setup.multifunction)
         .keep_bars_on_flr(true)
         .bar(0, Bar::memory64(setup.bar0).prefetchable())
         .capability_at(POWER_AT, PowerManagement)
-        .capability_at(EXPRESS_AT, Express::endpoint(LinkSpeed::Gts16, 16).max_payload(PayloadSize::B512))
+        .capability_at(EXPRESS_AT, express())
         .capability_at(MSIX_AT, Msix(msix(setup.vectors)))
         .capability_at(VPD_AT, Vpd)
         .capability_at(VENDOR_SPECIFIC_AT, VendorSpecific::inert(VENDOR_SPECIFIC_LEN))
         .extended_at(AER_AT, Aer)
         .extended_at(SERIAL_AT, DeviceSerialNumber(setup.serial));
     if setup.bar2 > 0 {
-        config = config.bar(2, Bar::memory64(setup.bar2).prefetchable());
+        config = config.bar(sub_functions::BAR as usize, Bar::memory64(setup.bar2).prefetchable());
     }
     if let Some(vfs) = setup.sriov {
         let sriov = Sriov::new(vfs.total, vfs.first_offset, 1, DEVICE_VF)
@@ -118,22 +112,7 @@ pub fn pf_config(setup: &ConfigSetup) -> Result<ConfigSpace, BuildError> {
 /// # Errors
 /// The sizes do not fit together.
 pub fn vf_config(setup: &ConfigSetup) -> Result<ConfigSpace, BuildError> {
-    let identity = Identity {
-        vendor: NOBODY,
-        device: NOBODY,
-        revision: 0,
-        class_code: CLASS_ETHERNET,
-        subsystem_vendor: VENDOR,
-        subsystem: SUBSYSTEM,
-    };
-    ConfigBuilder::new(identity)
-        .keep_bars_on_flr(true)
-        .bar(0, Bar::memory64(setup.bar0).prefetchable())
-        .capability_at(EXPRESS_AT, Express::endpoint(LinkSpeed::Gts16, 16).max_payload(PayloadSize::B512))
-        .capability_at(MSIX_AT, Msix(msix(setup.vectors)))
-        .extended_at(AER_AT, Aer)
-        .extended_at(ARI_AT, Ari { next_function: 0 })
-        .build()
+    vf_capabilities(identity(NOBODY, NOBODY), setup).extended_at(ARI_AT, Ari { next_function: 0 }).build()
 }
 
 /// The configuration space of a VF that is a device of its own: whoever has it sees an ordinary device, as a guest does to
@@ -142,21 +121,24 @@ pub fn vf_config(setup: &ConfigSetup) -> Result<ConfigSpace, BuildError> {
 /// # Errors
 /// The sizes do not fit together.
 pub fn standalone_config(setup: &ConfigSetup) -> Result<ConfigSpace, BuildError> {
-    let identity = Identity {
-        vendor: VENDOR,
-        device: DEVICE_VF,
-        revision: 0,
-        class_code: CLASS_ETHERNET,
-        subsystem_vendor: VENDOR,
-        subsystem: SUBSYSTEM,
-    };
+    vf_capabilities(identity(VENDOR, DEVICE_VF), setup).build()
+}
+
+fn vf_capabilities(identity: Identity, setup: &ConfigSetup) -> ConfigBuilder {
     ConfigBuilder::new(identity)
         .keep_bars_on_flr(true)
         .bar(0, Bar::memory64(setup.bar0).prefetchable())
-        .capability_at(EXPRESS_AT, Express::endpoint(LinkSpeed::Gts16, 16).max_payload(PayloadSize::B512))
+        .capability_at(EXPRESS_AT, express())
         .capability_at(MSIX_AT, Msix(msix(setup.vectors)))
         .extended_at(AER_AT, Aer)
-        .build()
+}
+
+fn identity(vendor: u16, device: u16) -> Identity {
+    Identity { vendor, device, revision: 0, class_code: CLASS_ETHERNET, subsystem_vendor: VENDOR, subsystem: SUBSYSTEM }
+}
+
+fn express() -> Express {
+    Express::endpoint(LinkSpeed::Gts16, 16).max_payload(PayloadSize::B512)
 }
 
 /// The vital product data of a card with this device serial number: what `devlink dev info` shows of it.
@@ -242,7 +224,7 @@ mod tests {
         assert_eq!(read(&pf_config(&SETUP).unwrap(), 0x18, 8), 0, "no BAR2 without SFs");
         let space = pf_config(&ConfigSetup { bar2: 4 << 20, ..SETUP }).unwrap();
         assert_eq!(read(&space, 0x18, 4) & 0xf, 0xc, "64-bit, prefetchable");
-        assert_eq!(space.bar(2).map(|bar| bar.size()), Some(4 << 20));
+        assert_eq!(space.bar(sub_functions::BAR as usize).map(|bar| bar.size()), Some(4 << 20));
     }
 
     #[test]

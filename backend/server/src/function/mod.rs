@@ -115,7 +115,7 @@ impl PciFunction {
             index,
             name,
             bar0: config.bar(0)?.size(),
-            bar2: config.bar(2).map_or(0, |bar| bar.size()),
+            bar2: config.bar(sub_functions::BAR as usize).map_or(0, |bar| bar.size()),
             windows: sfs.iter().filter_map(|sf| Window::new(*sf, &engine)).collect(),
             front: engine.front(index)?,
             clock: engine.clock(),
@@ -173,7 +173,6 @@ impl PciFunction {
             return;
         }
         self.engine.reset(self.index, ResetKind::Conventional, |card| self.set_requests(card));
-        self.reset_windows_of_sfs();
         self.reset_windows();
         self.irqs.clear_pending();
     }
@@ -291,15 +290,15 @@ impl PciFunction {
             self.set_requests(card);
             self.each_space(card, |space| space.refuse_dma(false));
         });
-        self.reset_windows_of_sfs();
         self.irqs.clear_pending();
         self.apply_virtual_functions(effects);
     }
 
-    /// Resets the firmware, which is one for all functions of the card. Configuration spaces stay as they are.
+    /// Resets the firmware, which is one for all functions of the card: PFs take their VFs and SFs with them. Configuration
+    /// spaces stay as they are.
     fn reset_firmware(&self) {
-        let functions = self.engine.gate().read().function_count();
-        for f in 0..functions {
+        let functions = self.engine.gate().read().physical_functions();
+        for f in functions {
             self.engine.reset(f, ResetKind::Software, |_| ());
         }
         self.irqs.clear_pending();
@@ -330,7 +329,6 @@ impl PciFunction {
         }
         if self.front.take_switched_off() {
             self.engine.reset(self.index, ResetKind::Software, |_| ());
-            self.reset_windows_of_sfs();
             self.irqs.clear_pending();
         }
         if self.front.take_sw_reset() {
@@ -351,7 +349,7 @@ impl Device for PciFunction {
         let mut regions = [RegionInfo::default(); proto::NUM_REGIONS];
         regions[0] = RegionInfo::read_write(self.bar0);
         if self.bar2 > 0 {
-            regions[2] = RegionInfo::read_write(self.bar2);
+            regions[sub_functions::BAR as usize] = RegionInfo::read_write(self.bar2);
         }
         regions[proto::CONFIG_REGION as usize] = RegionInfo::read_write(mlx5emu_pci_model::config::SIZE as u64);
         DeviceInfo { name: self.name.clone(), regions }
@@ -364,7 +362,7 @@ impl Device for PciFunction {
     fn region_read(&self, region: u32, offset: u64, buf: &mut [u8]) {
         match region {
             0 => self.bar_read(offset, buf),
-            2 => self.bar2_read(offset, buf),
+            sub_functions::BAR => self.bar2_read(offset, buf),
             proto::CONFIG_REGION => self.config_read(offset, buf),
             _ => buf.fill(0xff),
         }
@@ -373,7 +371,7 @@ impl Device for PciFunction {
     fn region_write(&self, region: u32, offset: u64, data: &[u8]) {
         match region {
             0 => self.bar_write(offset, data),
-            2 => self.bar2_write(offset, data),
+            sub_functions::BAR => self.bar2_write(offset, data),
             proto::CONFIG_REGION => self.config_write(offset, data),
             _ => {}
         }
@@ -426,7 +424,6 @@ impl Device for PciFunction {
         self.decodes.store(false, Release);
         self.reset_windows();
         self.engine.reset(self.index, ResetKind::Conventional, |card| self.each_space(card, FunctionMemory::detach));
-        self.reset_windows_of_sfs();
         self.apply_virtual_functions(effects);
     }
 }

@@ -11,6 +11,9 @@ use mlx5emu_vfio_user::FunctionMemory;
 use super::PciFunction;
 use crate::threads::Threads;
 
+/// The BAR that has the windows (`mlx5_sf_dev_table_create` in the driver's `sf/dev/dev.c`).
+pub(super) const BAR: u32 = 2;
+
 /// One SF.
 pub(super) struct Window {
     pub(super) index: FunctionIndex,
@@ -52,16 +55,8 @@ impl PciFunction {
         if window.front.bar_write(at, data) {
             window.rang.store(true, Relaxed);
         }
-        // An SF can't have the firmware start anew for others.
         if window.front.take_switched_off() | window.front.take_sw_reset() {
             self.engine.reset(window.index, ResetKind::Software, |_| ());
-        }
-    }
-
-    /// The PF was reset, and its SFs with it: their remains go, too.
-    pub(super) fn reset_windows_of_sfs(&self) {
-        for window in &self.windows {
-            self.engine.reset(window.index, ResetKind::Disabled, |_| ());
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicU64};
 
 use mlx5emu_card::limiter::Limiter;
 use mlx5emu_card::{Front, Garbage, Uplink};
@@ -125,14 +125,11 @@ pub(super) struct Slot {
     ready: AtomicBool,
     /// A messenger works for it; it is left alone until that is done.
     waiting: AtomicBool,
-    stopped: AtomicU8,
-    /// The life of the card's function in which it was stopped.
-    stopped_in: AtomicU64,
+    /// Why it does nothing (low eight bits), and above them the life in which that is so.
+    stopped: AtomicU64,
     /// What is known of the memory (low two bits), and above it the number of times that the memory changed: a comparison
     /// with an earlier one is not taken for this one's.
     memory: AtomicU64,
-    /// Counts resets, under the exclusive gate.
-    generation: AtomicU64,
     deadline: AtomicU64,
     /// Fetches since something was last completed.
     pub(super) fetches_in_a_row: AtomicU64,
@@ -156,10 +153,8 @@ impl Slot {
             turn: Mutex::default(),
             ready: AtomicBool::new(true),
             waiting: AtomicBool::new(false),
-            stopped: AtomicU8::new(Stopped::No as u8),
-            stopped_in: AtomicU64::new(0),
+            stopped: AtomicU64::new(0),
             memory: AtomicU64::new(0),
-            generation: AtomicU64::new(0),
             deadline: AtomicU64::new(NEVER),
             fetches_in_a_row: AtomicU64::new(0),
             current: Mutex::default(),
@@ -207,19 +202,15 @@ impl Slot {
         self.waiting.store(waiting, SeqCst);
     }
 
+    /// Why it does nothing in this life.
     pub(super) fn stopped(&self) -> Stopped {
-        Stopped::of(self.stopped.load(Acquire))
+        let stopped = self.stopped.load(Acquire);
+        if stopped >> 8 == self.generation() { Stopped::of(stopped as u8) } else { Stopped::No }
     }
 
-    /// The life of the card's function (`Card::generation`) in which it was stopped.
-    pub(super) fn stopped_in(&self) -> u64 {
-        self.stopped_in.load(Acquire)
-    }
-
-    /// It does nothing more in this life of the card's function.
-    pub(super) fn stop(&self, why: Stopped, life: u64) {
-        self.stopped_in.store(life, Release);
-        self.stopped.store(why as u8, Release);
+    /// It does nothing more in this life, which stands still while this is called.
+    pub(super) fn stop(&self, why: Stopped) {
+        self.stopped.store(self.generation() << 8 | why as u64, Release);
     }
 
     pub(super) fn sharing(&self) -> Sharing {
@@ -244,16 +235,14 @@ impl Slot {
         let _ = self.memory.fetch_update(AcqRel, Acquire, next);
     }
 
-    /// Which life it is, between two resets. Stands still while the gate is held.
+    /// Which life of the function it is. It stands still while the gate is held.
     pub(super) fn generation(&self) -> u64 {
-        self.generation.load(Acquire)
+        self.front.life()
     }
 
-    /// After a reset, in the same exclusive hold: the function works again, what was left is forgotten.
+    /// After a reset, in the same exclusive hold: what was known of the last life is forgotten.
     pub(super) fn revive(&self) {
-        self.generation.fetch_add(1, AcqRel);
         self.memory_changed();
-        self.stop(Stopped::No, 0);
         self.fetches_in_a_row.store(0, Relaxed);
     }
 

@@ -22,21 +22,11 @@ impl<M: Space> Shared<M> {
     /// Does for `f` what there is to do now. A panic ends the function, not the worker.
     pub(super) fn turn(self: &Arc<Self>, f: FunctionIndex, slot: &Slot, now: u64) {
         drop(slot.take_garbage());
-        if slot.stopped() != Stopped::No && !self.lives_again(f, slot) {
+        if slot.stopped() != Stopped::No {
             return;
         }
         slot.load.turns.fetch_add(1, Relaxed);
         self.guarded(f, slot, || self.steps(f, slot, now));
-    }
-
-    /// Whether a function that was stopped has been reset since by a command of its PF.
-    fn lives_again(&self, f: FunctionIndex, slot: &Slot) -> bool {
-        let card = self.gate.read();
-        let again = card.generation(f) != slot.stopped_in();
-        if again {
-            slot.revive();
-        }
-        again
     }
 
     /// Steps of `f`: a panic ends the function.
@@ -240,7 +230,7 @@ impl<M: Space> Shared<M> {
     fn fail(&self, f: FunctionIndex, generation: u64, why: Stopped, synd: u8) -> bool {
         let card = self.gate.read();
         let Some(slot) = self.slots.get(f).filter(|slot| slot.generation() == generation) else { return false };
-        slot.stop(why, card.generation(f));
+        slot.stop(why);
         card.fail_function(f, synd);
         true
     }

@@ -52,6 +52,8 @@ pub struct Front {
     /// The driver switched the interface off, and nobody has seen to it yet.
     switched_off: AtomicBool,
     health: [AtomicU32; 16],
+    /// Counts its lives: resets, and power-on.
+    life: AtomicU64,
     /// The firmware has died: its counter stands still and it looks at no command.
     dead: AtomicBool,
     /// The health counter stands still, and nothing else.
@@ -83,6 +85,7 @@ impl Front {
             sw_reset: AtomicBool::new(false),
             switched_off: AtomicBool::new(false),
             health: [const { AtomicU32::new(0) }; 16],
+            life: AtomicU64::new(0),
             dead: AtomicBool::new(false),
             pulseless: AtomicBool::new(false),
             watch: None,
@@ -112,6 +115,7 @@ impl Front {
     /// writes the address of its command queue: the driver that had the function before, if there is one, sees by that
     /// what happened.
     pub fn reset(&self) {
+        self.life.fetch_add(1, AcqRel);
         self.nic_interface.store(NicInterface::Disabled as u32, Release);
         self.cmdq.store(0, Release);
         self.initializing.store(SW_RESET_SUPPORTED, Release);
@@ -126,6 +130,12 @@ impl Front {
         self.pulseless.store(false, Release);
         *self.slots.lock() = SlotQueue::default();
         self.forget_queues();
+    }
+
+    /// Which life it is, between two resets, counted from 1. What was begun in another one is dropped. It changes under the
+    /// exclusive gate.
+    pub fn life(&self) -> u64 {
+        self.life.load(Acquire)
     }
 
     /// Forgets UARs and queues, with every doorbell not yet looked at: they are gone.

@@ -171,7 +171,7 @@ impl<M: DmaSpace + 'static> Card<M> {
         let Some(work) = &mut reply.command.canaries else { return false };
         let manner = &self.personality.page_manner;
         let Some(function) = self.functions.get(reply.command.function) else { return false };
-        if !manner.canaries || function.generation != reply.command.generation {
+        if !manner.canaries || function.front.life() != reply.command.generation {
             return false;
         }
         let some = work.pages.iter().skip(work.next).take(BURST);

@@ -4,6 +4,7 @@ use mlx5emu_pci_model::DmaSpace;
 use mlx5emu_prm::capability::{CapMode, CapType};
 use mlx5emu_prm::event::Event;
 use mlx5emu_prm::layouts::{cmd_hca_cap, mlx5_eqe_page_req};
+use mlx5emu_prm::states::VhcaState;
 
 use super::Owner;
 use crate::card::{Card, FunctionIndex};
@@ -56,6 +57,11 @@ impl<M: DmaSpace + 'static> Card<M> {
     /// One sentence: nobody would hear of it.
     pub fn inject_pages(&mut self, target: PageTarget, change: PageChange) -> Result<(), String> {
         let (giver, owner) = self.giver_and_owner(target);
+        if let Owner::Function(f) = owner
+            && self.vhca_state(f) == VhcaState::INVALID
+        {
+            return Err(format!("{} is not allocated", self.function_name(f)));
+        }
         let Some(function) = self.functions.get_mut(giver) else { return Err("there is no such function".into()) };
         if !function.has_listener(Event::PAGE_REQUEST) {
             return Err(format!("the driver of {} does not listen to page requests", function.name));
