@@ -102,8 +102,9 @@ pub trait DmaSpace: Send + Sync {
     fn write(&self, attrs: Attrs, addr: u64, buf: &[u8]) -> Result<(), DmaError>;
     /// Reads a naturally aligned big-endian dword; later reads are not reordered before it (load acquire).
     fn load_be32(&self, attrs: Attrs, addr: u64) -> Result<u32, DmaError>;
-    /// Writes one byte; earlier writes are visible before it (store release).
-    fn store_release_u8(&self, attrs: Attrs, addr: u64, value: u8) -> Result<(), DmaError>;
+    /// Memory write (posted) whose last byte is seen after all others of it and after earlier writes (store release): an
+    /// entry whose last byte says whose it is.
+    fn write_release(&self, attrs: Attrs, addr: u64, buf: &[u8]) -> Result<(), DmaError>;
     /// FetchAdd AtomicOp on a naturally aligned 8-byte little-endian operand; returns the old value.
     fn fetch_add_u64(&self, attrs: Attrs, addr: u64, add: u64) -> Result<u64, DmaError>;
     /// CAS AtomicOp on a naturally aligned 8-byte little-endian operand; returns the old value.

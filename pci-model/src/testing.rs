@@ -15,7 +15,7 @@ pub enum TransferKind {
     Write,
     /// [`DmaSpace::load_be32`].
     Load,
-    /// [`DmaSpace::store_release_u8`].
+    /// [`DmaSpace::write_release`].
     Store,
     /// [`DmaSpace::fetch_add_u64`].
     FetchAdd,
@@ -264,6 +264,14 @@ impl TestSpace {
         Ok(span)
     }
 
+    fn put(&self, kind: TransferKind, attrs: Attrs, addr: u64, buf: &[u8]) -> Result<(), DmaError> {
+        let mut memory = self.memory_mut();
+        let span = self.request(&memory, addr, buf.len(), true)?;
+        self.note(kind, attrs, addr, buf.len());
+        memory.bytes[span].copy_from_slice(buf);
+        Ok(())
+    }
+
     /// An AtomicOp: replaces the operand by what `update` makes of it, and returns the old value.
     fn atomic(
         &self,
@@ -313,11 +321,7 @@ impl DmaSpace for TestSpace {
     }
 
     fn write(&self, attrs: Attrs, addr: u64, buf: &[u8]) -> Result<(), DmaError> {
-        let mut memory = self.memory_mut();
-        let span = self.request(&memory, addr, buf.len(), true)?;
-        self.note(TransferKind::Write, attrs, addr, buf.len());
-        memory.bytes[span].copy_from_slice(buf);
-        Ok(())
+        self.put(TransferKind::Write, attrs, addr, buf)
     }
 
     fn load_be32(&self, attrs: Attrs, addr: u64) -> Result<u32, DmaError> {
@@ -332,12 +336,8 @@ impl DmaSpace for TestSpace {
         Ok(u32::from_be_bytes(dword))
     }
 
-    fn store_release_u8(&self, attrs: Attrs, addr: u64, value: u8) -> Result<(), DmaError> {
-        let mut memory = self.memory_mut();
-        let span = self.request(&memory, addr, 1, true)?;
-        self.note(TransferKind::Store, attrs, addr, 1);
-        memory.bytes[span.start] = value;
-        Ok(())
+    fn write_release(&self, attrs: Attrs, addr: u64, buf: &[u8]) -> Result<(), DmaError> {
+        self.put(TransferKind::Store, attrs, addr, buf)
     }
 
     fn fetch_add_u64(&self, attrs: Attrs, addr: u64, add: u64) -> Result<u64, DmaError> {

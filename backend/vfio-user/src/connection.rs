@@ -1,13 +1,13 @@
 //! One client's connection, from VERSION to the end of the stream.
 
 use std::cell::Cell;
-use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
+use std::thread::Builder;
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
+use crate::attendant::{Attendant, Watch};
 use crate::commands::{Commands, Refusal};
 use crate::device::{Device, DeviceInfo};
 use crate::framing::{Message, Received, Receiver, StreamError};
@@ -26,36 +26,17 @@ pub(crate) enum End {
     Stop,
 }
 
-/// The descriptors that the I/O thread watches besides the client's.
-pub(crate) struct Watch<'a> {
-    pub(crate) stop: &'a (dyn AsFdDyn + 'a),
-    /// Called when the listener has a connection to offer while this one stands.
-    pub(crate) refuse_other: &'a dyn Fn(),
-    pub(crate) listener: &'a (dyn AsFdDyn + 'a),
-    /// Set once the device has been told of the client.
-    pub(crate) connected: &'a Cell<bool>,
-}
-
-/// `AsFd`, usable behind a reference to a trait object.
-pub(crate) trait AsFdDyn {
-    fn fd(&self) -> std::os::fd::BorrowedFd<'_>;
-}
-
-impl<T: AsFd> AsFdDyn for T {
-    fn fd(&self) -> std::os::fd::BorrowedFd<'_> {
-        self.as_fd()
-    }
-}
-
 /// The connection before and after VERSION.
 struct Connection<'a> {
-    stream: UnixStream,
+    stream: &'a UnixStream,
+    attendant: &'a Attendant<'a>,
     /// Exists from VERSION on.
     link: Option<Arc<Link>>,
     commands: Commands<'a>,
     /// The reply being written; kept to save allocations.
     out: Vec<u8>,
     unasked: RateLimit,
+    /// Set once the device has been told of the client.
     connected: &'a Cell<bool>,
 }
 
@@ -68,104 +49,73 @@ impl Drop for Connection<'_> {
     }
 }
 
-/// Serves `stream` until it ends. `device.disconnected()` is the caller's to call, if `watch.connected` is set.
-pub(crate) fn run(stream: UnixStream, device: &dyn Device, info: &DeviceInfo, watch: &Watch<'_>) -> End {
-    let commands = Commands { device, info, unsealed_reported: false, log: RateLimit::new() };
-    let mut connection = Connection {
-        stream,
-        link: None,
-        commands,
-        out: Vec::with_capacity(8192),
-        unasked: RateLimit::new(),
-        connected: watch.connected,
-    };
-    match connection.serve(watch) {
-        Ok(end) => end,
-        Err(e) => {
-            log::error!("{}: disconnecting the client: {e}", info.name);
-            End::Client
-        }
+/// Serves `stream` until it ends. `device.disconnected()` is the caller's to call, if `connected` is set.
+pub(crate) fn run(
+    stream: &UnixStream,
+    device: &dyn Device,
+    info: &DeviceInfo,
+    watch: &Watch<'_>,
+    connected: &Cell<bool>,
+) -> End {
+    attended(stream, device, info, watch, connected).unwrap_or_else(|e| {
+        log::error!("{}: disconnecting the client: {e}", info.name);
+        End::Client
+    })
+}
+
+fn attended(
+    stream: &UnixStream,
+    device: &dyn Device,
+    info: &DeviceInfo,
+    watch: &Watch<'_>,
+    connected: &Cell<bool>,
+) -> Result<End, StreamError> {
+    let attendant = Attendant::new(stream, watch)?;
+    std::thread::scope(|scope| {
+        // However this ends, a panic included, the scope waits for the attendant.
+        let dismissal = Dismissal(&attendant);
+        let begun = Builder::new().name(format!("{}-attend", info.name)).spawn_scoped(scope, || attendant.run());
+        begun.map_err(|e| Errno::from_io_error(&e).unwrap_or(Errno::AGAIN))?;
+        let mut connection = Connection {
+            stream,
+            attendant: &attendant,
+            link: None,
+            commands: Commands { device, info, unsealed_reported: false, log: RateLimit::new() },
+            out: Vec::with_capacity(8192),
+            unasked: RateLimit::new(),
+            connected,
+        };
+        let served = connection.serve();
+        drop(dismissal);
+        served.map(|()| if attendant.is_stopped() { End::Stop } else { End::Client })
+    })
+}
+
+struct Dismissal<'a>(&'a Attendant<'a>);
+
+impl Drop for Dismissal<'_> {
+    fn drop(&mut self) {
+        self.0.dismiss();
     }
 }
 
 impl Connection<'_> {
-    fn serve(&mut self, watch: &Watch<'_>) -> Result<End, StreamError> {
+    /// Until the end of the stream.
+    fn serve(&mut self) -> Result<(), StreamError> {
         let mut receiver = Receiver::new();
         loop {
-            let ready = self.wait(watch)?;
-            if ready.stop {
-                return Ok(End::Stop);
-            }
-            // Whoever knocks after this client has left is its successor, not a second client: the end of the stream
-            // is looked for once more after the knock was heard.
-            if ready.other && !ready.readable && !self.has_input()? {
-                (watch.refuse_other)();
-            }
-            if let Some(link) = &self.link {
-                if ready.woken {
-                    link.drain_wake();
-                }
-                if ready.writable {
-                    link.flush();
-                }
-                if link.is_closed() {
-                    return Ok(End::Client);
-                }
-            }
-            if !ready.readable {
-                continue;
-            }
-            match receiver.receive(&self.stream)? {
+            match receiver.receive(self.stream)? {
                 Received::Nothing => continue,
-                Received::EndOfStream => return Ok(End::Client),
+                Received::EndOfStream => return Ok(()),
                 Received::Bytes => {}
             }
             while let Some(message) = receiver.next()? {
                 self.handle(message)?;
-                if self.link.as_ref().is_some_and(|l| l.is_closed()) {
-                    return Ok(End::Client);
+                if self.link.as_ref().is_some_and(|l| l.is_closed()) || self.attendant.is_stopped() {
+                    return Ok(());
                 }
             }
             self.commands.device.caught_up();
-        }
-    }
-
-    fn wait(&self, watch: &Watch<'_>) -> Result<Ready, StreamError> {
-        let mut interest = PollFlags::IN;
-        if self.link.as_ref().is_some_and(|l| l.has_waiting()) {
-            interest |= PollFlags::OUT;
-        }
-        // Before VERSION there is nothing to wake us for; watching `stop` twice does no harm.
-        let (stop, listener) = (watch.stop.fd(), watch.listener.fd());
-        let wake = self.link.as_ref().map_or(stop, |l| l.wake_fd().as_fd());
-        let mut fds = [
-            PollFd::new(&self.stream, interest),
-            PollFd::from_borrowed_fd(stop, PollFlags::IN),
-            PollFd::from_borrowed_fd(wake, PollFlags::IN),
-            PollFd::from_borrowed_fd(listener, PollFlags::IN),
-        ];
-        match poll(&mut fds, None) {
-            Ok(_) => {}
-            Err(Errno::INTR) => return Ok(Ready::default()),
-            Err(e) => return Err(e.into()),
-        }
-        let broken = PollFlags::HUP | PollFlags::ERR;
-        Ok(Ready {
-            readable: fds[0].revents().intersects(PollFlags::IN | broken),
-            writable: fds[0].revents().intersects(PollFlags::OUT),
-            stop: !fds[1].revents().is_empty(),
-            woken: !fds[2].revents().is_empty(),
-            other: !fds[3].revents().is_empty(),
-        })
-    }
-
-    /// Whether the client has sent something, or has left.
-    fn has_input(&self) -> Result<bool, StreamError> {
-        let mut fds = [PollFd::new(&self.stream, PollFlags::IN)];
-        match poll(&mut fds, Some(&Timespec::default())) {
-            Ok(_) => Ok(!fds[0].revents().is_empty()),
-            Err(Errno::INTR) => Ok(true),
-            Err(e) => Err(e.into()),
         }
     }
 
@@ -224,7 +174,7 @@ impl Connection<'_> {
         match &self.link {
             Some(link) => link.send(&self.out),
             // Nothing can wait before VERSION: a short message fits an empty socket buffer.
-            None => send_first(&self.stream, &self.out)?,
+            None => send_first(self.stream, &self.out)?,
         }
         Ok(())
     }
@@ -240,8 +190,9 @@ impl Connection<'_> {
             Err(e) => self.answer(&header, Err(Refusal::new(libc::EINVAL, e.to_string()))),
             Ok(limits) => {
                 let stream = self.stream.try_clone().map_err(|e| Errno::from_io_error(&e).unwrap_or(Errno::MFILE))?;
-                let link = Link::new(&self.commands.info.name, stream, limits.max_data_xfer);
-                let link = Arc::new(link.map_err(|e| Errno::from_io_error(&e).unwrap_or(Errno::MFILE))?);
+                let wake = Arc::clone(self.attendant.wake());
+                let link = Arc::new(Link::new(&self.commands.info.name, stream, wake, limits.max_data_xfer));
+                self.attendant.look_after(Arc::clone(&link));
                 proto::begin(&mut self.out, header.id, header.command, proto::TYPE_REPLY, 0);
                 self.out.extend_from_slice(&version::reply());
                 self.link = Some(Arc::clone(&link));
@@ -252,15 +203,6 @@ impl Connection<'_> {
             }
         }
     }
-}
-
-#[derive(Debug, Default)]
-struct Ready {
-    readable: bool,
-    writable: bool,
-    stop: bool,
-    woken: bool,
-    other: bool,
 }
 
 fn is_known(command: u16) -> bool {

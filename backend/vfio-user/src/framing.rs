@@ -76,14 +76,13 @@ impl Receiver {
         }
     }
 
-    /// One non-blocking read.
+    /// One read, which waits for the socket if that blocks.
     pub(crate) fn receive(&mut self, socket: impl AsFd) -> Result<Received, StreamError> {
         self.make_room();
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(FDS_PER_READ))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
-        let flags = RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;
         let mut iov = [IoSliceMut::new(&mut self.buffer[self.end..])];
-        let got = match recvmsg(socket, &mut iov, &mut control, flags) {
+        let got = match recvmsg(socket, &mut iov, &mut control, RecvFlags::CMSG_CLOEXEC) {
             Ok(got) => got,
             Err(Errno::AGAIN | Errno::INTR) => return Ok(Received::Nothing),
             Err(Errno::CONNRESET) => return Ok(Received::EndOfStream),

@@ -22,6 +22,7 @@
 //! [`Client::dma_write`] refuse to be called there. A client that does not read its socket fills its own outbox, and is
 //! disconnected when that is full; nothing else notices.
 
+mod attendant;
 mod commands;
 mod connection;
 mod device;

@@ -1,14 +1,15 @@
-//! The sending half of a connection: the outbox, which never blocks.
+//! The sending half of a connection: the outbox, which never blocks. What a socket does not take at once, the attendant
+//! sends later.
 
 use std::collections::VecDeque;
 use std::io::IoSlice;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::ThreadId;
 
 use parking_lot::Mutex;
-use rustix::event::{EventfdFlags, eventfd};
 use rustix::io::Errno;
 use rustix::net::{SendAncillaryBuffer, SendFlags, Shutdown, sendmsg};
 
@@ -30,8 +31,8 @@ pub(crate) struct Link {
     name: String,
     stream: UnixStream,
     outbox: Mutex<Outbox>,
-    /// Tells the I/O thread that the outbox waits for the socket.
-    wake: OwnedFd,
+    /// Tells the attendant that the outbox waits for the socket.
+    wake: Arc<OwnedFd>,
     pub(crate) requests: Requests,
     io_thread: ThreadId,
     closed: AtomicBool,
@@ -39,16 +40,16 @@ pub(crate) struct Link {
 
 impl Link {
     /// To be created on the I/O thread. `max_dma` is the client's largest data part of a message.
-    pub(crate) fn new(name: &str, stream: UnixStream, max_dma: usize) -> std::io::Result<Self> {
-        Ok(Self {
+    pub(crate) fn new(name: &str, stream: UnixStream, wake: Arc<OwnedFd>, max_dma: usize) -> Self {
+        Self {
             name: name.to_owned(),
             stream,
             outbox: Mutex::default(),
-            wake: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
+            wake,
             requests: Requests::new(max_dma),
             io_thread: std::thread::current().id(),
             closed: AtomicBool::new(false),
-        })
+        }
     }
 
     pub(crate) fn name(&self) -> &str {
@@ -57,15 +58,6 @@ impl Link {
 
     pub(crate) fn on_io_thread(&self) -> bool {
         std::thread::current().id() == self.io_thread
-    }
-
-    pub(crate) fn wake_fd(&self) -> &OwnedFd {
-        &self.wake
-    }
-
-    pub(crate) fn drain_wake(&self) {
-        // Only the I/O thread reads it; an error means that there is nothing to read.
-        let _ = rustix::io::read(&self.wake, &mut [0u8; 8]);
     }
 
     pub(crate) fn has_waiting(&self) -> bool {
@@ -112,10 +104,8 @@ impl Link {
         outbox.bytes += message.len() - sent;
         outbox.waiting.push_back(message.to_vec());
         drop(outbox);
-        if !self.on_io_thread() {
-            // A full counter has woken the thread already.
-            let _ = rustix::io::write(&self.wake, &1u64.to_ne_bytes());
-        }
+        // A full counter has woken it already.
+        let _ = rustix::io::write(&*self.wake, &1u64.to_ne_bytes());
     }
 
     /// The socket can take more: sends what waits.

@@ -9,7 +9,8 @@ use std::sync::Arc;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::io::Errno;
 
-use crate::connection::{self, End, Watch};
+use crate::attendant::Watch;
+use crate::connection::{self, End};
 use crate::device::{Device, DeviceInfo};
 use crate::ratelimit::RateLimit;
 
@@ -112,9 +113,9 @@ fn serve_client(
     };
     log::info!("{}: client connected", info.name);
     let connected = Cell::new(false);
-    let watch = Watch { stop, refuse_other: &refuse_other, listener, connected: &connected };
+    let watch = Watch { stop: stop.as_fd(), listener: listener.as_fd(), refuse_other: &refuse_other };
     // A panic in the device is a bug, but one function's: its client is disconnected, the others go on.
-    let end = catch_unwind(AssertUnwindSafe(|| connection::run(stream, device, info, &watch)));
+    let end = catch_unwind(AssertUnwindSafe(|| connection::run(&stream, device, info, &watch, &connected)));
     let end = end.unwrap_or_else(|_| {
         log::error!("{}: the function panicked: disconnecting its client", info.name);
         End::Client

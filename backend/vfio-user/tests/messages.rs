@@ -69,10 +69,11 @@ fn writes_wait_for_the_end_of_the_burst_and_interrupts_behind_them() {
     let interrupt = Interrupt::new().unwrap();
     client.wire_vector(1, &interrupt).unwrap();
     let messages = server.device.gate.read().messages();
+    let mut entry = vec![0xaa; 63];
+    entry.push(0xbb);
     {
         let gate = server.device.gate.read();
-        gate.write(PLAIN, BASE + 0x40, &[0xaa; 63]).unwrap();
-        gate.store_release_u8(PLAIN, BASE + 0x7f, 0xbb).unwrap();
+        gate.write_release(PLAIN, BASE + 0x40, &entry).unwrap();
         gate.msi(1);
         gate.msi(1);
     }
@@ -81,8 +82,6 @@ fn writes_wait_for_the_end_of_the_burst_and_interrupts_behind_them() {
     assert_eq!(client.peek(BASE + 0x40, 1).unwrap(), pattern(1, 0x10000)[0x40..0x41]);
     messages.flush().unwrap();
     assert_eq!(interrupt.wait(PATIENCE), 1);
-    let mut entry = vec![0xaa; 63];
-    entry.push(0xbb);
     assert_eq!(client.peek(BASE + 0x40, 64).unwrap(), entry);
     assert!(!messages.needs_flush());
     server.device.gate.read().msi(1);

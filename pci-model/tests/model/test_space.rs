@@ -13,7 +13,7 @@ fn bytes_come_back_from_where_they_were_put() {
     space.clone().read(P, 0x1012, &mut buf).unwrap();
     assert_eq!(buf, [3, 4, 5, 6]);
     assert_eq!(space.load_be32(P, 0x1010), Ok(0x0102_0304));
-    space.store_release_u8(P, 0x1010, 0xff).unwrap();
+    space.write_release(P, 0x1010, &[0xff]).unwrap();
     assert_eq!(space.fetch_add_u64(P, 0x1010, 1), Ok(0x0807_0605_0403_02ff));
     assert_eq!(space.compare_swap_u64(P, 0x1010, 0, 7), Ok(0x0807_0605_0403_0300));
     assert_eq!(space.compare_swap_u64(P, 0x1010, 0x0807_0605_0403_0300, 7), Ok(0x0807_0605_0403_0300));
@@ -45,7 +45,7 @@ fn bus_master_off_stops_requests_and_messages() {
     space.set_bus_master(false);
     space.msi(3);
     assert_eq!(space.read(P, 0, &mut [0]), Err(DmaError::Disabled));
-    assert_eq!(space.store_release_u8(P, 0, 1), Err(DmaError::Disabled));
+    assert_eq!(space.write_release(P, 0, &[1]), Err(DmaError::Disabled));
     space.set_bus_master(true);
     space.msi(u16::MAX);
     assert_eq!((space.msi_count(3), space.msi_count(u16::MAX), space.msi_total()), (1, 0, 1));
@@ -87,7 +87,7 @@ fn the_log_has_each_transfer_with_its_attributes_in_order() {
     space.start_log(3);
     space.write(hinted, 0x40, &[0; 63]).unwrap();
     space.read(P, 0x1000, &mut [0]).unwrap_err();
-    space.store_release_u8(P, 0x7f, 1).unwrap();
+    space.write_release(P, 0x7f, &[1]).unwrap();
     space.msi(2);
     space.msi(2);
     let lost = space.lost();

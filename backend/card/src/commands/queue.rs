@@ -369,7 +369,7 @@ impl<M: DmaSpace + 'static> Card<M> {
         // Free before the ownership byte is given back: a polling driver rings again at once.
         function.front.slot_done(command.slot);
         let own = command.entry + (entry::status_own.bit / 8) as u64;
-        match space.store_release_u8(Attrs::PLAIN, own, delivery.0 << 1) {
+        match space.write_release(Attrs::PLAIN, own, &[delivery.0 << 1]) {
             Ok(()) => {}
             Err(fetch @ DmaError::Fetch { .. }) => return Err(fetch),
             Err(error) => {

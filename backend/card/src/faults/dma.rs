@@ -88,11 +88,13 @@ impl<M> Watched<M> {
 }
 
 impl<M: DmaSpace> DmaSpace for Watched<M> {
+    #[inline]
     fn read(&self, attrs: Attrs, addr: u64, buf: &mut [u8]) -> Result<(), DmaError> {
         self.completed(addr, buf.len())?;
         self.inner.read(attrs, addr, buf)
     }
 
+    #[inline]
     fn write(&self, attrs: Attrs, addr: u64, buf: &[u8]) -> Result<(), DmaError> {
         if self.is_lost(addr, buf.len()) { Ok(()) } else { self.inner.write(attrs, addr, buf) }
     }
@@ -102,8 +104,9 @@ impl<M: DmaSpace> DmaSpace for Watched<M> {
         self.inner.load_be32(attrs, addr)
     }
 
-    fn store_release_u8(&self, attrs: Attrs, addr: u64, value: u8) -> Result<(), DmaError> {
-        if self.is_lost(addr, 1) { Ok(()) } else { self.inner.store_release_u8(attrs, addr, value) }
+    #[inline]
+    fn write_release(&self, attrs: Attrs, addr: u64, buf: &[u8]) -> Result<(), DmaError> {
+        if self.is_lost(addr, buf.len()) { Ok(()) } else { self.inner.write_release(attrs, addr, buf) }
     }
 
     fn fetch_add_u64(&self, attrs: Attrs, addr: u64, add: u64) -> Result<u64, DmaError> {

@@ -206,12 +206,7 @@ impl<M: DmaSpace + 'static> Function<M> {
         let owner = state.producer >> cq.log_size & 1;
         mlx5_cqe64::owner.set(cqe, u64::from(owner));
         let address = cq.entry(state.producer);
-        let last = mlx5_cqe64::SIZE - 1;
-        let written = self
-            .space
-            .write(Attrs::PLAIN, address, &cqe[..last])
-            .and_then(|()| self.space.store_release_u8(Attrs::PLAIN, address + last as u64, cqe[last]));
-        if let Err(error) = written {
+        if let Err(error) = self.space.write_release(Attrs::PLAIN, address, cqe) {
             return self.fail_write(cqn, state, &error);
         }
         state.producer = state.producer.wrapping_add(count) & INDEX_MASK;

@@ -173,14 +173,9 @@ impl<M: DmaSpace + 'static> Function<M> {
         let room = mlx5_eqe::data.of_mut(&mut eqe);
         let n = data.len().min(room.len());
         room[..n].copy_from_slice(&data[..n]);
-        let owner = (state.producer >> eq.log_size & 1) as u8;
+        mlx5_eqe::owner.set(&mut eqe, u64::from(state.producer >> eq.log_size & 1));
         let (address, _) = eq.buffer.locate(u64::from(state.producer) * mlx5_eqe::SIZE as u64);
-        let last = mlx5_eqe::SIZE - 1;
-        let written = self
-            .space
-            .write(Attrs::PLAIN, address, &eqe[..last])
-            .and_then(|()| self.space.store_release_u8(Attrs::PLAIN, address + last as u64, owner));
-        if let Err(error) = written {
+        if let Err(error) = self.space.write_release(Attrs::PLAIN, address, &eqe) {
             limited!(self.log, warn, "{}: EQ {number:#x} not writable: {error}", self.name);
             return;
         }

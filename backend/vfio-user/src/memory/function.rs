@@ -374,10 +374,20 @@ impl DmaSpace for FunctionMemory {
     }
 
     #[inline]
-    fn store_release_u8(&self, _attrs: Attrs, addr: u64, value: u8) -> Result<(), DmaError> {
-        match self.operand(addr, 1, Access::Write)? {
-            Some(ram) => ram.store(value, 0, Ordering::Release).map_err(|_| DmaError::Unmapped { addr }),
-            None => self.messages.write(addr, &[value]),
+    fn write_release(&self, attrs: Attrs, addr: u64, buf: &[u8]) -> Result<(), DmaError> {
+        self.check_enabled()?;
+        let Some((last, others)) = buf.split_last() else { return Ok(()) };
+        end_checked(addr, 0, buf.len())?;
+        match self.reach(addr, buf.len(), Access::Write)? {
+            Reach::Ram(ram) if ram.len() == buf.len() => {
+                ram.copy_from(others);
+                ram.store(*last, others.len(), Ordering::Release).map_err(|_| DmaError::Unmapped { addr })
+            }
+            _ if others.is_empty() => self.messages.write(addr, buf),
+            _ => {
+                self.write(attrs, addr, others)?;
+                self.write_release(attrs, addr + others.len() as u64, std::slice::from_ref(last))
+            }
         }
     }
 

@@ -71,7 +71,7 @@ fn bus_master_and_reset_disable_everything() {
         assert_eq!(m.read(Attrs::PLAIN, 0, &mut [0; 4]), off);
         assert_eq!(m.write(Attrs::PLAIN, 0, &[0; 4]), off);
         assert_eq!(m.load_be32(Attrs::PLAIN, 0).map(|_| ()), off);
-        assert_eq!(m.store_release_u8(Attrs::PLAIN, 0, 1), off);
+        assert_eq!(m.write_release(Attrs::PLAIN, 0, &[1]), off);
         assert_eq!(m.fetch_add_u64(Attrs::PLAIN, 0, 1).map(|_| ()), off);
         assert_eq!(m.compare_swap_u64(Attrs::PLAIN, 0, 1, 1).map(|_| ()), off);
         assert_eq!(m.copy(Attrs::PLAIN, 0, &m, Attrs::PLAIN, 16, 4), off);
@@ -180,7 +180,7 @@ fn atomics_are_atomic_with_the_guests_own() {
 }
 
 #[test]
-fn a_release_store_is_seen_after_what_was_written_before() {
+fn the_last_byte_of_a_release_is_seen_after_the_others() {
     let fd = memfd();
     let guest = Backing::open(&fd, 0, FILE, true).unwrap().unwrap();
     let mut m = memory();
@@ -188,8 +188,7 @@ fn a_release_store_is_seen_after_what_was_written_before() {
     std::thread::scope(|s| {
         s.spawn(|| {
             for round in 1..=200u8 {
-                m.write(Attrs::PLAIN, 0x200, &[round; 63]).unwrap();
-                m.store_release_u8(Attrs::PLAIN, 0x23f, round).unwrap();
+                m.write_release(Attrs::PLAIN, 0x200, &[round; 64]).unwrap();
                 // The consumer takes it before the next one is written.
                 while m.load_be32(Attrs::PLAIN, 0x300).unwrap() != u32::from(round) {
                     std::thread::yield_now();
