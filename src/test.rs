@@ -20,9 +20,11 @@ const SHORT: usize = 8;
 
 /// Runs scenarios; the exit status says what came of it.
 pub(crate) fn run(args: &Test) -> Result<u8, Failure> {
+    // A list is of all that there is, a run of what every change must pass.
     let tier = match args.tier {
-        TestTier::Ci => Tier::Ci,
-        TestTier::Full => Tier::Full,
+        None if args.list => Tier::Full,
+        None | Some(TestTier::Ci) => Tier::Ci,
+        Some(TestTier::Full) => Tier::Full,
     };
     let wanted = Wanted { words: &args.scenarios, tier, from: args.folder.as_deref(), shard: args.shard };
     let chosen = Chosen::new(&wanted).map_err(Failure::usage)?;

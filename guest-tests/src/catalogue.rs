@@ -216,10 +216,15 @@ fn local(dir: &Path, file: &Path) -> Result<Scenario, CatalogueError> {
     Ok(scenario)
 }
 
-/// Whether `pattern` (a name, a family, or either with `*` and `?`) means `name`.
+/// Whether `pattern` (a name, a family, or either with `*` and `?`; or how a name without its family begins, up to a `-`)
+/// means `name`.
 fn matches(pattern: &str, name: &str) -> bool {
-    let family = name.split_once('/').map_or("", |(family, _)| family);
-    glob(pattern.as_bytes(), name.as_bytes()) || glob(pattern.trim_end_matches('/').as_bytes(), family.as_bytes())
+    let (family, own) = name.split_once('/').unwrap_or(("", name));
+    glob(pattern.as_bytes(), name.as_bytes())
+        || glob(pattern.trim_end_matches('/').as_bytes(), family.as_bytes())
+        || own
+            .strip_prefix(pattern)
+            .is_some_and(|rest| !pattern.is_empty() && (rest.is_empty() || rest.starts_with('-')))
 }
 
 /// `*` is any number of bytes, `?` one byte; in time that grows with the product of the lengths.
@@ -290,12 +295,21 @@ mod tests {
 
     #[test]
     fn patterns() {
-        for (pattern, name) in
-            [("a/b", "a/b"), ("a", "a/b"), ("a/", "a/b"), ("*", "a/b"), ("a/?", "a/b"), ("*b*", "a/bc")]
-        {
+        for (pattern, name) in [
+            ("a/b", "a/b"),
+            ("a", "a/b"),
+            ("a/", "a/b"),
+            ("*", "a/b"),
+            ("a/?", "a/b"),
+            ("*b*", "a/bc"),
+            ("b", "a/b"),
+            ("p2", "a/p2-b"),
+        ] {
             assert!(matches(pattern, name), "{pattern} {name}");
         }
-        for (pattern, name) in [("b", "a/b"), ("a/", "ab/c"), ("a/??", "a/b"), ("", "a/b"), ("a*c", "a/b")] {
+        for (pattern, name) in
+            [("p", "a/p2-b"), ("p2-b", "a/p2-bc"), ("a/", "ab/c"), ("a/??", "a/b"), ("", "a/b"), ("a*c", "a/b")]
+        {
             assert!(!matches(pattern, name), "{pattern} {name}");
         }
         // Not in exponential time.

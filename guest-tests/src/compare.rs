@@ -77,8 +77,8 @@ pub(crate) fn changes(outcomes: &[Outcome], kernel: &str, against: &str) -> Vec<
         };
         let line = |outcome: &Outcome| match outcome.story() {
             None if known(outcome).next().is_some() => {
-                let known: Vec<_> = known(outcome).collect();
-                format!("{}, but {} does not hold, as is known", outcome.verdict.word(), known.join(" and "))
+                let known: Vec<_> = known(outcome).map(|point| format!("'{point}'")).collect();
+                format!("{}, but for what is known not to hold: {}", outcome.verdict.word(), known.join(", "))
             }
             None => outcome.verdict.word().to_string(),
             Some(story) => format!("{}: {story}", outcome.verdict.word()),
@@ -129,7 +129,7 @@ mod tests {
         assert_eq!(kind(with("new", &known, &known), with("old", &known, &[])), Some(Kind::Fixed));
         assert_eq!(kind(with("new", &known, &[]), with("old", &[], &[])), Some(Kind::Regression));
         let told = changes(&[with("new", &[], &[]), with("old", &known, &[])], "new", "old")[0].to_string();
-        assert_eq!(told, "fixed: a/b: new: passed; old: passed, but it comes does not hold, as is known");
+        assert_eq!(told, "fixed: a/b: new: passed; old: passed, but for what is known not to hold: 'it comes'");
     }
 
     #[test]

@@ -7,8 +7,8 @@ use clap::{Args, ValueEnum, ValueHint};
 /// Run scenarios in guests and report which pass
 ///
 /// A scenario is a shell script that runs in a guest with a card and prints TAP (CONTRIBUTING.md says how to write one). A
-/// word is a scenario (ethernet/lro), a family (ethernet), a pattern ('pages/p*') or a file of your own (./my.sh); without
-/// words, all scenarios of the tier are run. Scenarios of a family share a machine: between two of them the driver is
+/// word is a scenario (ethernet/lro, or p24 for pages/p24-two-vports-one-id), a family (ethernet), a pattern ('pages/p*') or a
+/// file of your own (./my.sh); without words, all scenarios of the tier are run. Scenarios of a family share a machine: between two of them the driver is
 /// unloaded, and it, the card and the kernel must have left nothing behind. What fails is run again, alone.
 ///
 /// The output directory gets results.tap, results.json and results.xml (JUnit), and for every scenario its output, the
@@ -24,7 +24,7 @@ Examples:
   mlx5emu test                             all of tier ci, on the distribution's kernel
   mlx5emu test 'ethernet/*' --kernel ~/linux --output out
                                            a family, on a kernel of your own, everything kept in out
-  mlx5emu test pages --kernel fix --against base
+  mlx5emu test p24 --kernel fix --against debug
                                            what a change to the kernel changes
   mlx5emu test ethernet/lro --until-fail   again and again, until it fails
   mlx5emu test --tier full --shard 2/4 --format junit > results.xml
@@ -48,9 +48,9 @@ pub(crate) struct Test {
     /// Where reports and logs are kept [default: a new directory for temporary files]
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub(crate) output: Option<PathBuf>,
-    /// Without words, which scenarios to run
-    #[arg(long, value_enum, default_value_t = TestTier::Ci)]
-    pub(crate) tier: TestTier,
+    /// Without words, which scenarios to run [default: ci; to list: full]
+    #[arg(long, value_enum)]
+    pub(crate) tier: Option<TestTier>,
     /// Run only the I-th of N parts
     #[arg(long, value_name = "I/N", value_parser = parse_shard)]
     pub(crate) shard: Option<(usize, usize)>,

@@ -331,8 +331,8 @@ messages() {
 
 # Kernel messages at warning level or above that mlx5, PCI or VFIO wrote, and every oops whoever wrote it.
 bad_messages() {
-	messages 'emerg|alert|crit|err|warn' | grep -E 'mlx5|pci|PCI|vfio|VFIO|infiniband' | grep -Ev "$tolerated"
 	messages | grep -E '\] (RIP|Call Trace|ref_tracker): ?|WARNING:|BUG:|FW pages counter is|unreferenced object 0x' | grep -Ev "$tolerated"
+	messages 'emerg|alert|crit|err|warn' | grep -E 'mlx5|pci|PCI|vfio|VFIO|infiniband' | grep -Ev "Modules linked in:|$tolerated"
 }
 
 quiet() {

@@ -1,5 +1,5 @@
 #!/bin/sh
-# shows: two VFs that have the same VHCA id
+# shows: two VFs that have the same VHCA id, and what enabled_vports of the e-switch counts then
 # tier: full
 # needs: kernel >= 7.2
 # fresh
