@@ -44,6 +44,8 @@ pub struct Header {
     /// Its kernel is known to die with this (a regular expression), which is no failure; one that is repaired lives, and is
     /// judged by its points.
     pub known_death: Option<String>,
+    /// Objects that the driver is known to leave in a function when it tears that down, at most so many of a kind.
+    pub leaves: Vec<(u64, String)>,
     /// Further kernel parameters.
     pub append: Vec<String>,
 }
@@ -69,6 +71,7 @@ impl Header {
             vms: Vec::new(),
             dies: None,
             known_death: None,
+            leaves: Vec::new(),
             append: Vec::new(),
         };
         let mut tier = None;
@@ -103,6 +106,7 @@ impl Header {
                 "vms" => header.vms = machines(value)?,
                 "dies" => header.dies = Some(value.to_string()),
                 "known-death" => header.known_death = Some(value.to_string()),
+                "leaves" => header.leaves.push(leaves(value)?),
                 "append" => header.append.push(value.to_string()),
                 _ => {}
             }
@@ -122,6 +126,13 @@ impl Header {
     pub fn alone(&self) -> bool {
         self.fresh || self.dies.is_some() || self.known_death.is_some() || !self.vms.is_empty()
     }
+}
+
+/// `COUNT KIND`, as the card calls it.
+fn leaves(value: &str) -> Result<(u64, String), String> {
+    let parsed = value.split_once(' ').and_then(|(count, kind)| Some((count.parse().ok()?, kind.trim().to_string())));
+    parsed
+        .ok_or_else(|| format!("the header says 'leaves: {value}': it must be COUNT KIND, for example 1 modify header"))
 }
 
 /// `NAME` or `NAME=FUNCTION,…`; without functions, the n-th machine has the n-th PF.
@@ -157,7 +168,7 @@ mod tests {
     fn every_line_of_a_header_is_understood() {
         let text = format!(
             "{HEAD}# card: vfs = 2\n# card: ports = 1\n# needs: CONFIG_KASAN, kernel >= 6.12\n# vms: a b\n# fresh\n\
-             # dies: Kernel panic\n# append: nosmp\n# broken: something: else\n\nexit 0\n# tier: full\n"
+             # dies: Kernel panic\n# leaves: 2 flow table\n# append: nosmp\n# broken: something: else\n\nexit 0\n# tier: full\n"
         );
         let header = Header::parse(&text).unwrap();
         assert_eq!((header.shows.as_str(), header.tier, header.timeout.as_secs()), ("that it works", Tier::Ci, 90));
@@ -168,6 +179,7 @@ mod tests {
             (header.dies.as_deref(), header.append.as_slice()),
             (Some("Kernel panic"), &["nosmp".to_string()][..])
         );
+        assert_eq!(header.leaves, [(2, "flow table".to_string())]);
         assert!(!Header::parse(HEAD).unwrap().alone());
     }
 

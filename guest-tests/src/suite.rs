@@ -209,7 +209,7 @@ impl Suite<'_> {
             lab.keep_frames(began, &frames);
         }
         if matches!(done.end, End::Exited(_)) {
-            let wrong = self.look_after(lab, &token, kept);
+            let wrong = self.look_after(lab, &scenario.header, &token, kept);
             let first = wrong.first().and_then(|why| why.lines().next());
             if let (Some(first), Verdict::Passed | Verdict::Skipped { .. }) = (first, &verdict) {
                 verdict = Verdict::Failed { cause: format!("afterwards: {first}") };
@@ -247,7 +247,7 @@ impl Suite<'_> {
     }
 
     /// Takes the scenario down, and says what is not as it should be, a line each.
-    fn look_after(&self, lab: &mut Lab, token: &str, kept: &Path) -> Vec<String> {
+    fn look_after(&self, lab: &mut Lab, header: &crate::Header, token: &str, kept: &Path) -> Vec<String> {
         let mut wrong = Vec::new();
         let others = lab.others();
         // Of what was run in them each had a token of its own.
@@ -257,7 +257,7 @@ impl Suite<'_> {
             wrong.push(why);
         } else {
             if wrong.is_empty() {
-                wrong.extend(lab.left_in_card());
+                wrong.extend(lab.left_in_card(&header.leaves));
             }
             if let Err(why) = lab.between("oracles") {
                 wrong.push(why);

@@ -75,7 +75,7 @@ EVENT is one of
                            a command event names a slot, whatever is in it
   eq-overrun FUNCTION EQN  an event queue overruns: what comes after that is lost
   host-functions FUNCTION N
-                           the number of VFs of its host changed; it must be an embedded-CPU function
+                           the host of an embedded CPU (embedded_cpu in the card file) has N VFs from now on
 
 Examples:
   mlx5emu ctl inject health pf0 1          a firmware internal error

@@ -7,8 +7,8 @@ use parking_lot::Mutex;
 
 use crate::capture::Taps;
 use crate::commands::record::Recorder;
-use crate::eswitch::manager::vports_of;
-use crate::eswitch::{PF_VPORT, SF_BASE_ID};
+use crate::eswitch::manager::{Vports, vports_of};
+use crate::eswitch::{ECPF_VPORT, PF_VPORT, SF_BASE_ID};
 use crate::ethernet::Queue;
 use crate::ethernet::port::Port;
 use crate::ethernet::send::Burst;
@@ -63,9 +63,11 @@ pub struct FunctionSetup {
     pub name: String,
     /// The port that it is on.
     pub port: usize,
-    /// Its vport on the port's e-switch: 0 is the PF, n is VF n - 1, [`SF_BASE_ID`] + n is SF n. A PF stands before its VFs and
-    /// SFs in the list.
+    /// Its vport on the port's e-switch: 0 is the PF, n is VF n - 1, [`SF_BASE_ID`] + n is SF n, [`ECPF_VPORT`] the PF of an
+    /// embedded CPU. A PF stands before its VFs and SFs in the list, an ECPF before the functions of its host.
     pub vport: u16,
+    /// It is a function of the host whose e-switch an embedded CPU manages.
+    pub of_host: bool,
     /// Its VHCA id. A card has each once and none is 0, unless a mistake of the firmware is to be seen.
     pub vhca_id: u16,
     /// Its MSI-X vectors; of an SF, those of its PF.
@@ -75,14 +77,24 @@ pub struct FunctionSetup {
 }
 
 impl FunctionSetup {
-    /// Whether it is a physical function.
+    /// Whether it is the physical function that has the port and manages its e-switch. A host's PF is managed, as VFs are.
     pub fn is_pf(&self) -> bool {
-        self.vport == PF_VPORT
+        self.is_embedded_cpu() || self.vport == PF_VPORT && !self.of_host
+    }
+
+    /// Whether it is the PF of an embedded CPU (ECPF).
+    pub fn is_embedded_cpu(&self) -> bool {
+        self.vport == ECPF_VPORT
+    }
+
+    /// Whether it is the PF of a host whose e-switch an embedded CPU manages.
+    pub fn is_host_pf(&self) -> bool {
+        self.vport == PF_VPORT && self.of_host
     }
 
     /// Whether it is a subfunction (SF).
     pub fn is_sf(&self) -> bool {
-        self.vport >= SF_BASE_ID
+        (SF_BASE_ID..ECPF_VPORT).contains(&self.vport)
     }
 }
 
@@ -165,7 +177,7 @@ pub struct Card<M> {
     /// Of the chip, in 1/8 degree Celsius.
     pub(crate) temperature: u64,
     /// Functions by port and vport.
-    pub(crate) vports: Vec<Vec<FunctionIndex>>,
+    pub(crate) vports: Vec<Vports>,
     pub(crate) recorder: Recorder,
     semaphores: Arc<Semaphores>,
     pub(crate) taps: Arc<Taps>,
@@ -269,6 +281,7 @@ impl<M: DmaSpace + 'static> Card<M> {
         }
         front.reset();
         log::info!("{}: reset ({kind:?})", self.function_name(f));
+        self.host_vfs_end(f);
         let managed = self.managed(f).to_vec();
         self.has_left(f);
         self.lost_everything(f, &pages, now);

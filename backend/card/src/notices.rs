@@ -6,7 +6,6 @@ use mlx5emu_prm::event::Event;
 use mlx5emu_prm::layouts::{mlx5_eqe_cmd, mlx5_eqe_port_module, mlx5_eqe_temp_warning, mlx5_eqe_vport_change};
 
 use crate::card::{Card, FunctionIndex};
-use crate::eswitch::PF_VPORT;
 
 /// Temperatures are in 1/8 degree Celsius (MTMP).
 const DEGREE: u64 = 8;
@@ -66,7 +65,7 @@ impl<M: DmaSpace + 'static> Card<M> {
         if let Module::Error(error) = module {
             mlx5_eqe_port_module::error_type.set(&mut data, u64::from(error));
         }
-        if let Some(pf) = self.function_of_vport(port, PF_VPORT) {
+        if let Some(pf) = self.pf_of_port(port) {
             self.post_event(pf, Event::PORT_MODULE_EVENT, 0, &data);
         }
         self.update_link(port, now);

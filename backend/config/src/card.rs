@@ -21,10 +21,12 @@ pub struct Card {
     pub seed: u64,
     /// The ports, 1 to 8. Port `n` belongs to `pf<n>`.
     pub ports: Vec<Port>,
-    /// VFs of each PF, 0 to [`Card::MAX_VFS`].
+    /// VFs of each PF, 0 to [`Card::MAX_VFS`]; of its host, if it is an embedded CPU's.
     pub vfs: u16,
     /// SFs that each PF can have, 0 to [`Card::MAX_SFS`].
     pub sfs: u16,
+    /// Each PF is an embedded CPU's, which manages the e-switch of a host. That host's PF and VFs are in no machine.
+    pub embedded_cpu: bool,
     /// What the firmware says of itself.
     pub firmware: Firmware,
     /// How long the driver is to wait for the firmware.
@@ -196,6 +198,7 @@ impl Card {
             ports,
             vfs: 0,
             sfs: 0,
+            embedded_cpu: false,
             firmware: Firmware::default(),
             timeouts: Timeouts::default(),
             limits: Limits::default(),
@@ -206,17 +209,29 @@ impl Card {
         }
     }
 
-    /// Every function of the card, in order: PFs, then the VFs of the first, of the second …, then their SFs.
+    /// Every function of the card, in order: PFs, then their hosts' PFs if there are hosts, then the VFs of the first, of the
+    /// second …, then their SFs.
     pub fn functions(&self) -> Vec<FunctionName> {
         let pfs = 0..self.ports.len() as u8;
         let vfs = pfs.clone().flat_map(|pf| (0..self.vfs).map(move |vf| FunctionName::Vf { pf, vf }));
         let sfs = pfs.clone().flat_map(|pf| (0..self.sfs).map(move |sf| FunctionName::Sf { pf, sf }));
-        pfs.map(FunctionName::Pf).chain(vfs).chain(sfs).collect()
+        let hosts = pfs.clone().filter(|_| self.embedded_cpu).map(FunctionName::HostPf);
+        pfs.map(FunctionName::Pf).chain(hosts).chain(vfs).chain(sfs).collect()
+    }
+
+    /// Whether `function` is a PCI function of a machine, with a configuration space and a socket. SFs and the functions of
+    /// an embedded CPU's host are none.
+    pub fn is_pci(&self, function: FunctionName) -> bool {
+        match function {
+            FunctionName::Sf { .. } | FunctionName::HostPf(_) => false,
+            FunctionName::Vf { .. } => !self.embedded_cpu,
+            FunctionName::Pf(_) | FunctionName::Endpoint(_) => true,
+        }
     }
 
     /// Every PCI function of the card, in the same order.
     pub fn pci_functions(&self) -> Vec<FunctionName> {
-        self.functions().into_iter().filter(|function| function.is_pci()).collect()
+        self.functions().into_iter().filter(|function| self.is_pci(*function)).collect()
     }
 
     /// The size in bytes of BAR0 of `function`, or of the window that an SF has instead.
@@ -224,7 +239,7 @@ impl Card {
         match function {
             FunctionName::Vf { .. } => VF_BAR0_BYTES,
             FunctionName::Sf { .. } => SF_WINDOW_BYTES,
-            FunctionName::Pf(_) | FunctionName::Endpoint(_) => BAR0_BYTES,
+            FunctionName::Pf(_) | FunctionName::HostPf(_) | FunctionName::Endpoint(_) => BAR0_BYTES,
         }
     }
 

@@ -1,4 +1,4 @@
-//! Names of functions: `pf0`, `pf0vf3`, `pf0sf1`, `ep0`.
+//! Names of functions: `pf0`, `pf0host`, `pf0vf3`, `pf0sf1`, `ep0`.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,13 +7,15 @@ use serde::{Deserialize, Serialize};
 
 /// One function of a card.
 ///
-/// The text form is what file names, scenarios and `--function` use: `pf1`, `pf0vf3`, `pf0sf1`, `ep0`. The order is PFs, then VFs
-/// (by PF, then by number), then SFs, then endpoints.
+/// The text form is what file names, scenarios and `--function` use: `pf1`, `pf0host`, `pf0vf3`, `pf0sf1`, `ep0`. The order is PFs,
+/// then hosts' PFs, then VFs (by PF, then by number), then SFs, then endpoints.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub enum FunctionName {
     /// A physical function; the number is that of its port.
     Pf(u8),
+    /// The physical function of the host of an embedded CPU, which has the PF of that number. Nobody drives it.
+    HostPf(u8),
     /// A virtual function of a physical function.
     Vf {
         /// The physical function's number.
@@ -53,11 +55,6 @@ impl FunctionName {
         FunctionName::Sf { pf, sf }
     }
 
-    /// Whether it is a PCI function, with a configuration space and a socket.
-    pub const fn is_pci(self) -> bool {
-        !matches!(self, FunctionName::Sf { .. })
-    }
-
     /// The file name of this function's socket inside the card's directory, for example `pf0.sock`.
     pub fn socket_name(self) -> String {
         format!("{self}.sock")
@@ -71,7 +68,10 @@ impl FunctionName {
     /// The physical function that this function is or belongs to; `None` for an endpoint.
     pub fn parent_pf(self) -> Option<u8> {
         match self {
-            FunctionName::Pf(pf) | FunctionName::Vf { pf, .. } | FunctionName::Sf { pf, .. } => Some(pf),
+            FunctionName::Pf(pf)
+            | FunctionName::HostPf(pf)
+            | FunctionName::Vf { pf, .. }
+            | FunctionName::Sf { pf, .. } => Some(pf),
             FunctionName::Endpoint(_) => None,
         }
     }
@@ -81,6 +81,7 @@ impl fmt::Display for FunctionName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             FunctionName::Pf(n) => f.pad(&format!("pf{n}")),
+            FunctionName::HostPf(n) => f.pad(&format!("pf{n}host")),
             FunctionName::Vf { pf, vf } => f.pad(&format!("pf{pf}vf{vf}")),
             FunctionName::Sf { pf, sf } => f.pad(&format!("pf{pf}sf{sf}")),
             FunctionName::Endpoint(n) => f.pad(&format!("ep{n}")),
@@ -101,6 +102,9 @@ fn parse(text: &str) -> Option<FunctionName> {
         return Some(FunctionName::Endpoint(number(rest)?));
     }
     let rest = text.strip_prefix("pf")?;
+    if let Some(pf) = rest.strip_suffix("host") {
+        return Some(FunctionName::HostPf(number(pf)?));
+    }
     if let Some((pf, vf)) = rest.split_once("vf") {
         return Some(FunctionName::Vf { pf: number(pf)?, vf: number(vf)? });
     }
@@ -139,6 +143,7 @@ mod tests {
         for name in [
             FunctionName::pf(0),
             FunctionName::pf(7),
+            FunctionName::HostPf(1),
             FunctionName::vf(1, 126),
             FunctionName::sf(0, 9),
             FunctionName::Endpoint(3),
@@ -166,21 +171,24 @@ mod tests {
             "pf0sf",
             "pf0sf1vf2",
             "pf 0",
+            "pfhost",
+            "pf0host0",
         ] {
             assert!(text.parse::<FunctionName>().is_err(), "{text:?} parsed");
         }
     }
 
     #[test]
-    fn order_is_pfs_vfs_sfs_endpoints() {
+    fn order_is_pfs_hosts_vfs_sfs_endpoints() {
         let mut names = [
             FunctionName::Endpoint(0),
+            FunctionName::HostPf(0),
             FunctionName::sf(0, 0),
             FunctionName::vf(0, 10),
             FunctionName::vf(0, 2),
             FunctionName::pf(1),
         ];
         names.sort();
-        assert_eq!(names.map(|n| n.to_string()), ["pf1", "pf0vf2", "pf0vf10", "pf0sf0", "ep0"]);
+        assert_eq!(names.map(|n| n.to_string()), ["pf1", "pf0host", "pf0vf2", "pf0vf10", "pf0sf0", "ep0"]);
     }
 }

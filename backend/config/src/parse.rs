@@ -128,6 +128,7 @@ fn card(top: &Table<'_>) -> Result<Card, CardError> {
         "pfs",
         "vfs",
         "sfs",
+        "embedded_cpu",
         "endpoints",
         "mac",
         "speed",
@@ -155,6 +156,9 @@ fn card(top: &Table<'_>) -> Result<Card, CardError> {
     }
     card.vfs = top.number("vfs", 0..=u64::from(Card::MAX_VFS))?.unwrap_or(card.vfs.into()) as u16;
     card.sfs = top.number("sfs", 0..=u64::from(Card::MAX_SFS))?.unwrap_or(card.sfs.into()) as u16;
+    if let Some(v) = top.get("embedded_cpu") {
+        card.embedded_cpu = v.truth()?;
+    }
     if let Some(v) = top.get("endpoints")
         && v.number(0..=u64::from(u16::MAX))? != 0
     {
@@ -346,7 +350,8 @@ fn vhca_ids(table: &Table<'_>, card: &mut Card) -> Result<(), CardError> {
 
 /// `[attach]`: `pf0vf1 = "standalone"` makes a VF a device of its own, for another machine than its PF's.
 fn attach(table: &Table<'_>, card: &mut Card) -> Result<(), CardError> {
-    let functions = card.functions();
+    // The VFs of an embedded CPU's host are in no machine.
+    let functions = card.pci_functions();
     let vfs: Vec<_> = functions.into_iter().filter(|function| matches!(function, FunctionName::Vf { .. })).collect();
     let names: Vec<String> = vfs.iter().map(FunctionName::to_string).collect();
     table.only(&names.iter().map(String::as_str).collect::<Vec<_>>())?;
@@ -622,6 +627,8 @@ mod tests {
         let card = Card::parse("vfs = 2\n[attach]\npf0vf1 = \"standalone\"\npf1vf0 = \"sriov\"").unwrap();
         assert_eq!(card.standalone.into_iter().collect::<Vec<_>>(), [FunctionName::vf(0, 1)]);
         assert!(error("vfs = 1\n[attach]\npf0vf1 = \"standalone\"").contains("unknown key 'attach.pf0vf1'"));
+        let of_host = "embedded_cpu = true\nvfs = 1\n[attach]\npf0vf0 = \"standalone\"";
+        assert!(error(of_host).contains("unknown key 'attach.pf0vf0'"));
         assert!(error("[attach]\npf0 = \"standalone\"").contains("unknown key 'attach.pf0'"));
         assert!(error("vfs = 1\n[attach]\npf0vf0 = \"alone\"").contains("\"standalone\", or \"sriov\""));
     }

@@ -4,9 +4,9 @@ use mlx5emu_prm::capability::CapType;
 use mlx5emu_prm::event::{Event, PortChange};
 use mlx5emu_prm::layouts::{
     access_register_in, access_register_out, cmd_hca_cap, disable_hca_out, enable_hca_in, enable_hca_out,
-    flow_table_nic_cap, flow_table_prop_layout, init_hca_in, init_hca_out, mlx5_eqe_cmd, mlx5_eqe_comp,
-    mlx5_eqe_port_state, mlx5_init_seg, query_adapter_in, query_adapter_out, query_issi_in, query_issi_out,
-    query_pages_in, query_pages_out, set_issi_in, set_issi_out, teardown_hca_in, teardown_hca_out,
+    flow_table_nic_cap, flow_table_prop_layout, init_hca_in, init_hca_out, manage_pages_in, mlx5_eqe_cmd,
+    mlx5_eqe_comp, mlx5_eqe_port_state, mlx5_init_seg, query_adapter_in, query_adapter_out, query_issi_in,
+    query_issi_out, query_pages_in, query_pages_out, set_issi_in, set_issi_out, teardown_hca_in, teardown_hca_out,
 };
 use mlx5emu_prm::opcode::{Opcode, Status};
 use mlx5emu_prm::register::{AccessRegMode, Register};
@@ -22,7 +22,8 @@ use crate::net::Net;
 use crate::pages::{self, Job, Pages};
 
 /// Events of the asynchronous EQ: those that the kernel always asks for, and that of states.
-const ASYNC_EVENTS: [Event; 17] = [
+const ASYNC_EVENTS: [Event; 18] = [
+    Event::ESW_FUNCTIONS_CHANGED,
     Event::PATH_MIG,
     Event::COMM_EST,
     Event::SQ_DRAINED,
@@ -104,6 +105,8 @@ pub struct Driver<H: Host> {
     pub port_changes: Vec<PortChange>,
     pub(crate) commands: Commands,
     pub(crate) func_id: u16,
+    /// The function is an embedded CPU's, and says so wherever it names itself by function id.
+    embedded_cpu: bool,
     pub(crate) uar: u32,
     pub(crate) eqs: Vec<Eq>,
     pub(crate) anchor: u32,
@@ -121,6 +124,7 @@ impl<H: Host> Driver<H> {
     /// given back then.
     pub fn probe(mut host: H, config: Config) -> Result<Self> {
         wait_fw_init(&mut host)?;
+        let embedded_cpu = host.bar_read32(dword(&mlx5_init_seg::initializing)) >> ECPU_BIT & 1 == 1;
         let commands = Commands::enable(&mut host)?;
         let interrupts_seen = (0..host.vectors()).map(|v| host.interrupts(v)).collect();
         let starve = config.starve;
@@ -133,6 +137,7 @@ impl<H: Host> Driver<H> {
             port_changes: Vec::new(),
             commands,
             func_id: 0,
+            embedded_cpu,
             uar: 0,
             eqs: Vec::new(),
             anchor: 0,
@@ -147,7 +152,7 @@ impl<H: Host> Driver<H> {
 
     /// `mlx5_function_setup`: up to INIT_HCA and what is read right after it.
     fn function_setup(&mut self) -> Result<()> {
-        self.command(&input(Opcode::ENABLE_HCA, enable_hca_in::SIZE), enable_hca_out::SIZE)?;
+        self.command(&self.about_itself(Opcode::ENABLE_HCA), enable_hca_out::SIZE)?;
         self.set_issi()?;
         self.satisfy_startup_pages(QueryPagesMode::BOOT_PAGES)?;
         self.access_register(Register::HOST_ENDIANNESS, AccessRegMode::WRITE, 0, &[0; 16])?;
@@ -201,7 +206,7 @@ impl<H: Host> Driver<H> {
                 return Err(pages::stuck(held));
             }
         }
-        self.command(&input(Opcode::DISABLE_HCA, enable_hca_in::SIZE), disable_hca_out::SIZE)?;
+        self.command(&self.about_itself(Opcode::DISABLE_HCA), disable_hca_out::SIZE)?;
         let farewell = Farewell {
             pages_given: self.pages.given,
             pages_returned: self.pages.returned,
@@ -236,10 +241,20 @@ impl<H: Host> Driver<H> {
         Ok(())
     }
 
+    /// ENABLE_HCA or DISABLE_HCA.
+    fn about_itself(&self, opcode: Opcode) -> Vec<u8> {
+        let mut cmd = input(opcode, enable_hca_in::SIZE);
+        enable_hca_in::embedded_cpu_function.set(&mut cmd, u64::from(self.embedded_cpu));
+        cmd
+    }
+
     fn satisfy_startup_pages(&mut self, mode: QueryPagesMode) -> Result<()> {
         let mut cmd = input(Opcode::QUERY_PAGES, query_pages_in::SIZE);
         query_pages_in::op_mod.set(&mut cmd, mode.0.into());
         query_pages_in::function_id.set(&mut cmd, self.func_id.into());
+        // Before it names itself by VHCA id.
+        let embedded_cpu = self.embedded_cpu && self.func_id == 0;
+        query_pages_in::embedded_cpu_function.set(&mut cmd, u64::from(embedded_cpu));
         let out = self.command(&cmd, query_pages_out::SIZE)?;
         let count = query_pages_out::num_pages.get32(&out) as i32;
         let func_id = query_pages_out::function_id.get(&out) as u16;
@@ -247,7 +262,8 @@ impl<H: Host> Driver<H> {
             return Err(misbehaves!("QUERY_PAGES answers for function {func_id:#x}, not {:#x}", self.func_id));
         }
         if count > 0 {
-            let job = pages::give_job(&mut self.host, func_id, count as usize)?;
+            let mut job = pages::give_job(&mut self.host, func_id, count as usize)?;
+            manage_pages_in::embedded_cpu_function.set(&mut job.input, u64::from(embedded_cpu));
             self.manage(job)?;
         }
         Ok(())
@@ -506,6 +522,9 @@ impl<H: Host> Driver<H> {
         self.query_hca_cap(group, mlx5emu_prm::capability::CapMode::MAX)
     }
 }
+
+/// Bit of the dword `initializing` (`MLX5_ECPU_BIT_NUM`).
+const ECPU_BIT: u32 = 23;
 
 /// Waits for the end of the initialization that the device does by itself.
 fn wait_fw_init<H: Host>(host: &mut H) -> Result<()> {

@@ -46,6 +46,7 @@ pub fn two_ports() -> Personality {
         name: format!("pf{n}"),
         port: usize::from(n),
         vport: 0,
+        of_host: false,
         vhca_id: n + 1,
         vectors: VECTORS,
         bar0: BAR0_SIZE,

@@ -1,6 +1,6 @@
 //! From a card description to what the card is made of.
 
-use mlx5emu_card::eswitch::{PF_VPORT, SF_BASE_ID};
+use mlx5emu_card::eswitch::{ECPF_VPORT, PF_VPORT, SF_BASE_ID};
 use mlx5emu_card::function::front::BAR0_SIZE;
 use mlx5emu_card::function::timeouts::Timeouts;
 use mlx5emu_card::{FunctionSetup, PageCounts, PageIds, PageManner, Personality, PortSetup, VfPageCounts};
@@ -28,7 +28,8 @@ pub(crate) fn personality(card: &Card) -> Result<Personality, StartError> {
     let setups = functions.iter().map(|function| FunctionSetup {
         name: function.to_string(),
         port: port_of(*function),
-        vport: vport_of(*function),
+        vport: vport_of(card, *function),
+        of_host: card.embedded_cpu && matches!(function, FunctionName::HostPf(_) | FunctionName::Vf { .. }),
         vhca_id: card.vhca_id(*function),
         vectors: card.vectors(*function),
         bar0: card.bar0_bytes(*function),
@@ -127,11 +128,12 @@ fn port_of(function: FunctionName) -> usize {
     function.parent_pf().map_or(0, usize::from)
 }
 
-fn vport_of(function: FunctionName) -> u16 {
+fn vport_of(card: &Card, function: FunctionName) -> u16 {
     match function {
+        FunctionName::Pf(_) if card.embedded_cpu => ECPF_VPORT,
         FunctionName::Vf { vf, .. } => vf + 1,
         FunctionName::Sf { sf, .. } => SF_BASE_ID + sf,
-        FunctionName::Pf(_) | FunctionName::Endpoint(_) => PF_VPORT,
+        FunctionName::Pf(_) | FunctionName::HostPf(_) | FunctionName::Endpoint(_) => PF_VPORT,
     }
 }
 

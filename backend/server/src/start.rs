@@ -226,7 +226,8 @@ fn serve(
     let mut vectors: Vec<Arc<Irqs>> = Vec::new();
     for (name, setup) in card.functions().iter().zip(&made_of.functions) {
         // An SF's are its PF's; PFs stand first, by number.
-        let of_pf = name.parent_pf().filter(|_| !name.is_pci()).and_then(|pf| vectors.get(usize::from(pf)));
+        let is_sf = matches!(name, FunctionName::Sf { .. });
+        let of_pf = name.parent_pf().filter(|_| is_sf).and_then(|pf| vectors.get(usize::from(pf)));
         vectors.push(of_pf.map_or_else(|| Arc::new(Irqs::new(setup.vectors)), Arc::clone));
     }
     let spaces = vectors.iter().map(|irqs| FunctionMemory::new(Arc::clone(irqs))).collect();
@@ -304,7 +305,8 @@ fn spawn_all(
 /// The SFs that have windows in the BAR2 of `function`, in order.
 fn windows_of(card: &Card, function: FunctionName) -> Vec<usize> {
     let FunctionName::Pf(_) = function else { return Vec::new() };
-    let of_it = |name: &FunctionName| !name.is_pci() && name.parent_pf() == function.parent_pf();
+    let of_it =
+        |name: &FunctionName| matches!(name, FunctionName::Sf { .. }) && name.parent_pf() == function.parent_pf();
     card.functions().into_iter().filter(of_it).filter_map(|name| card.index(name)).collect()
 }
 

@@ -329,6 +329,7 @@ pub fn test_personality() -> Personality {
         name: format!("pf{n}"),
         port: n.into(),
         vport: 0,
+        of_host: false,
         vhca_id: n + 1,
         vectors: 8,
         bar0: BAR0_SIZE,

@@ -41,7 +41,7 @@ check "the driver counts that, too" until_true 10 grew module_bad_shorted "$befo
 check "the link is down" until_true 30 no_link
 check "another cable is plugged in" inject module p0 plugged
 check "the ports work again" again
-check "no host function can change: there is no embedded CPU" sh -c "emu inject host-functions pf0 1 2>&1 | grep 'no embedded-CPU function'"
+check "no host function can change: there is no embedded CPU" sh -c "emu inject host-functions pf0 1 2>&1 | grep 'no embedded CPU'"
 expect 'High temperature on sensors with bit set' 'Port module event\[error\]: module 0, Cable error, Bad or shorted cable/module'
 tolerate 'Sensor name\[[0-9]+\]: .*' 'query_mcia_reg failed: status: 0x3$'
 one_namespace

@@ -94,6 +94,7 @@ table! {
         DEALLOC_SF => dealloc_sf,
         QUERY_VHCA_STATE => query_vhca_state,
         MODIFY_VHCA_STATE => modify_vhca_state,
+        QUERY_ESW_FUNCTIONS => query_esw_functions,
         ALLOC_UAR => alloc_uar,
         DEALLOC_UAR => dealloc_uar,
         CREATE_EQ => create_eq,

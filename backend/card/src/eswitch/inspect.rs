@@ -8,7 +8,7 @@ use mlx5emu_steering::key::{MatchParam, Registers};
 use mlx5emu_steering::tables::{Actions, Destination, FlowContext, Miss, Namespace, Steering, TableType};
 use serde_json::{Map, Value, json};
 
-use super::{PF_VPORT, UPLINK, context};
+use super::{ECPF_VPORT, PF_VPORT, UPLINK, context};
 use crate::card::{Card, FunctionIndex};
 use crate::function::Function;
 use crate::inspect::{mac_text, up_down};
@@ -121,7 +121,7 @@ fn root(steering: &Steering, kind: TableType, vport: u16) -> Option<String> {
 }
 
 fn vport_name(vport: u16) -> String {
-    if vport == UPLINK { "0xffff".into() } else { vport.to_string() }
+    if vport >= ECPF_VPORT { format!("{vport:#x}") } else { vport.to_string() }
 }
 
 fn kind(namespace: Namespace) -> String {

@@ -5,24 +5,31 @@ use mlx5emu_prm::event::Event;
 use mlx5emu_prm::layouts::mlx5_eqe_vport_change;
 use mlx5emu_prm::states::VhcaState;
 
-use super::{ContextChange, PF_VPORT, VportAdmin};
+use super::{ContextChange, VportAdmin};
 use crate::card::{Card, FunctionIndex, Personality};
 use crate::commands::queue::Call;
 use crate::error::{Stop, Syndrome, bad_param};
 use crate::function::State;
 
+/// The functions of a port's e-switch.
+#[derive(Debug, Default)]
+pub(crate) struct Vports {
+    /// The one that manages it.
+    pub(crate) manager: Option<FunctionIndex>,
+    /// All others, by vport.
+    pub(crate) managed: Vec<FunctionIndex>,
+}
+
 /// Functions by port and vport.
-pub(crate) fn vports_of(personality: &Personality) -> Vec<Vec<FunctionIndex>> {
+pub(crate) fn vports_of(personality: &Personality) -> Vec<Vports> {
     let of_port = |port: usize| {
-        let mut of_port: Vec<_> = personality
-            .functions
-            .iter()
-            .enumerate()
-            .filter(|(_, f)| f.port == port)
-            .map(|(n, f)| (f.vport, n))
-            .collect();
-        of_port.sort_unstable();
-        of_port.into_iter().map(|(_, index)| index).collect()
+        let here = || personality.functions.iter().enumerate().filter(move |(_, f)| f.port == port);
+        let mut managed: Vec<_> = here().filter(|(_, f)| !f.is_pf()).map(|(n, f)| (f.vport, n)).collect();
+        managed.sort_unstable();
+        Vports {
+            manager: here().find(|(_, f)| f.is_pf()).map(|(n, _)| n),
+            managed: managed.into_iter().map(|(_, index)| index).collect(),
+        }
     };
     (0..personality.ports.len()).map(of_port).collect()
 }
@@ -30,28 +37,29 @@ pub(crate) fn vports_of(personality: &Personality) -> Vec<Vec<FunctionIndex>> {
 impl<M: DmaSpace + 'static> Card<M> {
     /// The function behind a vport of a port's e-switch.
     pub(crate) fn function_of_vport(&self, port: usize, vport: u16) -> Option<FunctionIndex> {
-        let here = self.vports.get(port)?;
-        let found = here.binary_search_by_key(&vport, |f| self.functions.get(*f).map_or(vport, |f| f.setup.vport));
-        found.ok().and_then(|n| here.get(n)).copied()
+        let Vports { manager, managed } = self.vports.get(port)?;
+        let vport_of = |f: &FunctionIndex| self.functions.get(*f).map_or(vport, |f| f.setup.vport);
+        if let Some(manager) = manager.filter(|f| vport_of(f) == vport) {
+            return Some(manager);
+        }
+        let found = managed.binary_search_by_key(&vport, vport_of);
+        found.ok().and_then(|n| managed.get(n)).copied()
+    }
+
+    /// The PF that has a port.
+    pub(crate) fn pf_of_port(&self, port: usize) -> Option<FunctionIndex> {
+        self.vports.get(port)?.manager
     }
 
     /// The PF on the port of `f`: `f` itself if it is one.
     pub(crate) fn manager_of(&self, f: FunctionIndex) -> FunctionIndex {
-        self.functions.get(f).and_then(|function| self.function_of_vport(function.port, PF_VPORT)).unwrap_or(f)
+        self.functions.get(f).and_then(|function| self.pf_of_port(function.port)).unwrap_or(f)
     }
 
-    /// The VFs and SFs of a PF, by vport; none for others.
+    /// The VFs and SFs of a PF, and its host's functions, by vport; none for others.
     pub(crate) fn managed(&self, f: FunctionIndex) -> &[FunctionIndex] {
-        match self
-            .functions
-            .get(f)
-            .filter(|function| function.is_pf())
-            .and_then(|pf| self.vports.get(pf.port))
-            .map(Vec::as_slice)
-        {
-            Some([_, managed @ ..]) => managed,
-            _ => &[],
-        }
+        let pf = self.functions.get(f).filter(|function| function.is_pf());
+        pf.and_then(|pf| self.vports.get(pf.port)).map_or(&[], |vports| &vports.managed)
     }
 
     /// The function behind another vport of the e-switch that the function which asks manages.
@@ -84,7 +92,7 @@ impl<M: DmaSpace + 'static> Card<M> {
     }
 
     /// The function that a command names with `function_id`: 0 is the one that asks, n is VF n - 1 of a PF, 0x8000 + n its
-    /// SF n.
+    /// SF n. For an embedded CPU, `embedded_cpu_function` says that it means its own function 0, and not the host's.
     pub(crate) fn named_function(&self, call: &Call, id: u32, embedded_cpu: bool) -> Result<FunctionIndex, Stop> {
         let f = self.known_function(call, id, embedded_cpu)?;
         if f == call.f { Ok(f) } else { self.there(f, Syndrome::WrongFunction) }
@@ -92,10 +100,13 @@ impl<M: DmaSpace + 'static> Card<M> {
 
     /// As [`Card::named_function`], also for an SF that nobody has allocated.
     pub(crate) fn known_function(&self, call: &Call, id: u32, embedded_cpu: bool) -> Result<FunctionIndex, Stop> {
-        if embedded_cpu {
-            return bad_param(Syndrome::WrongFunction, "there is no embedded CPU");
-        }
-        let named = if id == 0 { Some(call.f) } else { self.other_vport(call, id) };
+        let named = match (self.functions[call.f].setup.is_embedded_cpu(), embedded_cpu, id) {
+            (false, true, _) => return bad_param(Syndrome::WrongFunction, "there is no embedded CPU"),
+            (true, true, 0) | (false, false, 0) => Some(call.f),
+            // An embedded CPU has no VFs of its own.
+            (true, true, _) => None,
+            _ => self.other_vport(call, id),
+        };
         match named {
             Some(f) => Ok(f),
             None => bad_param(Syndrome::WrongFunction, format!("function {id:#x} is not this function's to name")),

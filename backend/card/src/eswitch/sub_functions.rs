@@ -16,7 +16,6 @@ use mlx5emu_prm::layouts::{
 use mlx5emu_prm::opcode::Status;
 use mlx5emu_prm::states::VhcaState;
 
-use super::PF_VPORT;
 use crate::card::{Card, FunctionIndex};
 use crate::commands::queue::Call;
 use crate::error::{Done, Stop, Syndrome, bad_param, refuse};
@@ -65,7 +64,7 @@ impl<M: DmaSpace + 'static> Card<M> {
     /// The state of `f` may be another one: its PF is told if it asked for that and listens to that state.
     pub(crate) fn vhca_state_changed(&mut self, f: FunctionIndex) {
         let (manager, vport, state) = (self.manager_of(f), self.functions[f].setup.vport, self.vhca_state(f));
-        if vport == PF_VPORT || !self.tells_of(manager, state) {
+        if self.functions[f].is_pf() || !self.tells_of(manager, state) {
             return;
         }
         let Some(admin) = self.functions[manager].state.eswitch.vports.get_mut(&vport) else { return };

@@ -124,7 +124,7 @@ impl<M: DmaSpace + 'static> Card<M> {
             match way {
                 Way::Back => {}
                 // The port counts what it can't send.
-                _ if vport == PF_VPORT => self.to_wire(port, run, now, passage.wake),
+                _ if function.is_pf() => self.to_wire(port, run, now, passage.wake),
                 _ => self.drop_at(f, run.len()),
             }
         }
@@ -141,7 +141,7 @@ impl<M: DmaSpace + 'static> Card<M> {
         wake: &mut Vec<FunctionIndex>,
         fates: &mut Fates,
     ) {
-        let Some(manager) = self.function_of_vport(port, PF_VPORT) else {
+        let Some(manager) = self.pf_of_port(port) else {
             return dropped(frames, DropReason::NotInitialized, fates);
         };
         let mut passage = Passage { port, manager, from: UPLINK, sender: Sender::default(), now, late, wake };

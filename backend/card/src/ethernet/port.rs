@@ -191,7 +191,8 @@ impl<M: DmaSpace + 'static> Card<M> {
             }
             log::debug!("port {end}: link {}", if up { "up" } else { "down" });
             // What a PF says of a VF may have its link up or down in any case.
-            for f in self.vports.get(end).into_iter().flatten() {
+            let there = self.vports.get(end).into_iter();
+            for f in there.flat_map(|vports| vports.manager.iter().chain(&vports.managed)) {
                 if self.vport_link(*f) == up && self.admin(*f).is_none_or(|admin| admin.state == AdminState::Auto) {
                     self.post_port_change(*f, if up { PortChange::ACTIVE } else { PortChange::DOWN }.0);
                 }

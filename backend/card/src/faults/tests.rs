@@ -6,6 +6,7 @@ fn personality(seed: u64) -> Personality {
         name: format!("pf{n}"),
         port: n.into(),
         vport: 0,
+        of_host: false,
         vhca_id: n + 1,
         vectors: 8,
         bar0: 32 << 20,

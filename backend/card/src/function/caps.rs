@@ -72,7 +72,9 @@ impl Capabilities {
             (CapType::SHAMPO, shampo()),
         ];
         if manager {
-            offered.extend([(CapType::ESWITCH, eswitch()), (CapType::ESWITCH_FLOW_TABLE, eswitch_flow_tables())]);
+            let mut eswitch = eswitch();
+            e_switch_cap::ecpf_vport_exists.set(&mut eswitch, u64::from(setup.is_embedded_cpu()));
+            offered.extend([(CapType::ESWITCH, eswitch), (CapType::ESWITCH_FLOW_TABLE, eswitch_flow_tables())]);
         }
         for (kind, mut area) in offered {
             if manager && kind == CapType::GENERAL {
@@ -445,6 +447,7 @@ mod tests {
             name: "pf0".into(),
             port: 0,
             vport: 0,
+            of_host: false,
             vhca_id: 1,
             vectors: 64,
             bar0: crate::function::front::BAR0_SIZE,

@@ -54,11 +54,16 @@ impl<M: DmaSpace + 'static> Card<M> {
             let why = format!("{} {again}", self.function_name(f));
             return refuse(Status::BAD_SYS_STATE, Syndrome::WrongHcaState, why);
         }
-        admin.enabled = true;
+        self.admit(f);
+        Ok(())
+    }
+
+    /// One that is managed may begin.
+    pub(crate) fn admit(&mut self, f: FunctionIndex) {
+        self.admin_mut(f).enabled = true;
         self.functions[f].front.set_initializing(false);
         self.request_vf_pages(f);
         self.vhca_state_changed(f);
-        Ok(())
     }
 
     pub(crate) fn disable_hca(&mut self, call: &mut Call) -> Done {
@@ -237,7 +242,9 @@ impl<M: DmaSpace + 'static> Card<M> {
     fn capable_function(&self, call: &Call, other: bool, id: u32) -> Result<FunctionIndex, Stop> {
         match (other, id) {
             (false, _) => Ok(call.f),
-            (true, 0) => bad_param(Syndrome::WrongFunction, "function 0 is the one that asks, not another"),
+            (true, 0) if !self.functions[call.f].setup.is_embedded_cpu() => {
+                bad_param(Syndrome::WrongFunction, "function 0 is the one that asks, not another")
+            }
             (true, id) => self.named_function(call, id, false),
         }
     }

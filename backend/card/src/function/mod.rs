@@ -124,6 +124,9 @@ impl<M: DmaSpace + 'static> Function<M> {
             front = front.with_timeouts(timeouts);
         }
         front.watch_health(HealthWatch::new(faults, index));
+        if setup.is_embedded_cpu() {
+            front = front.of_embedded_cpu();
+        }
         // A VF begins when its PF says so.
         front.set_initializing(!setup.is_pf());
         Self {
@@ -161,11 +164,21 @@ impl<M: DmaSpace + 'static> Function<M> {
     }
 }
 
+/// The permanent address of a host's PF: that of the port, which the embedded CPU has, changed where those of other ports of
+/// the card are alike.
+fn host_mac([a, b, c, d, e, f]: [u8; 6]) -> [u8; 6] {
+    [a | 2, b, c, d ^ 0x80, e, f]
+}
+
 impl State {
     pub(crate) fn new(setup: &FunctionSetup, personality: &Personality) -> Self {
         // A VF has no address until its PF gives it one.
-        let port = personality.ports.get(setup.port).filter(|_| setup.is_pf());
-        let mac = port.map_or([0; 6], |p| p.mac);
+        let port = personality.ports.get(setup.port).map_or([0; 6], |port| port.mac);
+        let mac = match setup {
+            _ if setup.is_pf() => port,
+            _ if setup.is_host_pf() => host_mac(port),
+            _ => [0; 6],
+        };
         Self {
             hca: HcaState::Disabled,
             issi: 0,

@@ -36,7 +36,11 @@ pub const FORMS: [(&str, &str, &str); 15] = [
     ("vport-change", "FUNCTION", "the context of its vport changed, its PF is told"),
     ("command-event", "FUNCTION SLOT", "a command event names a slot, whatever is in it"),
     ("eq-overrun", "FUNCTION EQN", "an event queue overruns: what comes after that is lost until it is destroyed"),
-    ("host-functions", "FUNCTION N", "the number of VFs of its host changed; it must be an embedded-CPU function"),
+    (
+        "host-functions",
+        "FUNCTION N",
+        "the host of an embedded CPU (embedded_cpu in the card file) has N VFs from now on",
+    ),
 ];
 
 /// Why firmware does not accept a cable: `error_type` of a port module event, with the names here (the driver has them in
@@ -228,7 +232,7 @@ pub enum Event {
     },
     /// The number of functions of a host changed.
     HostFunctions {
-        /// The embedded-CPU function that is told.
+        /// The function of the embedded CPU, which is told.
         function: FunctionName,
         /// How many VFs the host has.
         count: u16,

@@ -73,11 +73,9 @@ impl View {
             Event::EqOverrun { function, eqn } => {
                 self.change(function, |card, f| card.inject_eq_overrun(f, eqn))??;
             }
-            Event::HostFunctions { function, .. } => {
-                return Err(format!(
-                    "{function} is no embedded-CPU function (ECPF): this firmware has none, so the functions of no host \
-                     of its can change"
-                ));
+            Event::HostFunctions { function, count } => {
+                let now = self.engine().clock().now();
+                self.change(function, |card, f| card.inject_host_vfs(f, count, now))??;
             }
             Event::Aer { function, severity } => {
                 self.find(function)?.log_error(severity);

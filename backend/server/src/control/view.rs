@@ -102,7 +102,7 @@ impl View {
                     entry.insert("shadow".into(), json!({ "connected": shadow.is_connected() }));
                 }
             }
-            for (f, name) in self.card.functions().iter().enumerate().filter(|(_, name)| !name.is_pci()) {
+            for (f, name) in self.card.functions().iter().enumerate().filter(|(_, name)| !self.card.is_pci(**name)) {
                 if let Value::Object(entry) = functions.entry(name.to_string()).or_insert_with(|| json!({})) {
                     entry.insert("connection".into(), self.serving(f));
                 }

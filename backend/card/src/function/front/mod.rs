@@ -19,7 +19,7 @@ use crate::faults::HealthWatch;
 
 pub use doorbells::{Cells, Doorbell, PendingSet};
 pub use segment::NicInterface;
-use segment::{SW_RESET_SUPPORTED, SlotQueue};
+use segment::{EMBEDDED_CPU, SW_RESET_SUPPORTED, SlotQueue};
 
 /// Size of BAR0: 8192 UAR pages of 4 KiB, as on real cards.
 pub const BAR0_SIZE: u64 = 32 << 20;
@@ -47,6 +47,8 @@ pub struct Front {
     cmdq: AtomicU64,
     nic_interface: AtomicU32,
     initializing: AtomicU32,
+    /// It is an embedded CPU's: a bit of `initializing` that never changes.
+    embedded_cpu: bool,
     /// The driver asked for a software reset, and nobody has seen to it yet.
     sw_reset: AtomicBool,
     /// The driver switched the interface off, and nobody has seen to it yet.
@@ -82,6 +84,7 @@ impl Front {
             cmdq: AtomicU64::new(0),
             nic_interface: AtomicU32::new(NicInterface::Disabled as u32),
             initializing: AtomicU32::new(0),
+            embedded_cpu: false,
             sw_reset: AtomicBool::new(false),
             switched_off: AtomicBool::new(false),
             health: [const { AtomicU32::new(0) }; 16],
@@ -106,6 +109,19 @@ impl Front {
         Self { timeouts: (timeouts.cmd, timeouts.fw_init), ..self }
     }
 
+    /// Says that it is an embedded CPU's.
+    #[must_use]
+    pub fn of_embedded_cpu(self) -> Self {
+        let front = Self { embedded_cpu: true, ..self };
+        front.initializing.store(front.fixed_bits(), Release);
+        front
+    }
+
+    /// What `initializing` always has.
+    fn fixed_bits(&self) -> u32 {
+        SW_RESET_SUPPORTED | if self.embedded_cpu { EMBEDDED_CPU } else { 0 }
+    }
+
     /// Has fault rules asked about each look at the health counter.
     pub(crate) fn watch_health(&mut self, watch: HealthWatch) {
         self.watch = Some(watch);
@@ -118,7 +134,7 @@ impl Front {
         self.life.fetch_add(1, AcqRel);
         self.nic_interface.store(NicInterface::Disabled as u32, Release);
         self.cmdq.store(0, Release);
-        self.initializing.store(SW_RESET_SUPPORTED, Release);
+        self.initializing.store(self.fixed_bits(), Release);
         self.sw_reset.store(false, Release);
         self.switched_off.store(false, Release);
         for word in &self.health {

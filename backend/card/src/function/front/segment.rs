@@ -13,6 +13,8 @@ const CMD_IF_REV: u32 = 5;
 const INITIALIZING: u32 = 1 << 31;
 /// `initializing`, bit 30: the driver may write [`NicInterface::SwReset`] (`MLX5_FW_RESET_SUPPORTED_OFFSET`).
 pub(super) const SW_RESET_SUPPORTED: u32 = 1 << 30;
+/// `initializing`, bit 23: the function is an embedded CPU's (`MLX5_ECPU_BIT_NUM`).
+pub(super) const EMBEDDED_CPU: u32 = 1 << 23;
 
 /// `nic_interface` of the initialization segment (`MLX5_NIC_IFC_*`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

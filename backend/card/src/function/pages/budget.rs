@@ -192,6 +192,8 @@ impl<M: DmaSpace + 'static> Card<M> {
         let pages = pages.clamp(i32::MIN.into(), i32::MAX.into()) as i32;
         let mut data = [0u8; mlx5_eqe_page_req::SIZE];
         mlx5_eqe_page_req::func_id.set(&mut data, u64::from(self.page_id(giver, owner)));
+        let embedded_cpu = self.is_embedded_id(giver, self.page_id_mode(giver), owner);
+        mlx5_eqe_page_req::embedded_cpu_function.set(&mut data, u64::from(embedded_cpu));
         mlx5_eqe_page_req::num_pages.set(&mut data, u64::from(pages.cast_unsigned()));
         self.post_event(giver, Event::PAGE_REQUEST, 0, &data);
     }

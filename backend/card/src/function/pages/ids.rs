@@ -1,7 +1,7 @@
 //! By which ids a driver and the firmware name the functions that pages are for.
 //!
 //! From ENABLE_HCA on it is the function id: 0 is the function itself, n is VF n - 1 of a PF,
-//! 0x8000 + n its SF n. When the driver sets
+//! 0x8000 + n its SF n. An embedded CPU sets `embedded_cpu_function` for itself; without, 0 to n are its host's. When the driver sets
 //! `icm_mng_function_id_mode` in SET_HCA_CAP it is the VHCA id from then on, in QUERY_PAGES, MANAGE_PAGES and page request
 //! events, until DISABLE_HCA or a reset. QUERY_PAGES for boot pages keeps the function id in either mode.
 
@@ -57,10 +57,22 @@ impl<M: DmaSpace + 'static> Card<M> {
         }
     }
 
+    /// Whether `embedded_cpu_function` goes with the id of `owner` for the driver of `giver`.
+    pub(super) fn is_embedded_id(&self, giver: FunctionIndex, mode: IdMode, owner: Owner) -> bool {
+        mode == IdMode::FunctionId && owner == Owner::Function(giver) && self.functions[giver].setup.is_embedded_cpu()
+    }
+
     /// The function that `id` names for the driver of `giver`: of two with one VHCA id, the first.
-    pub(super) fn function_of_id(&self, giver: FunctionIndex, mode: IdMode, id: u16) -> Option<FunctionIndex> {
+    pub(super) fn function_of_id(
+        &self,
+        giver: FunctionIndex,
+        mode: IdMode,
+        id: u16,
+        embedded_cpu: bool,
+    ) -> Option<FunctionIndex> {
         let functions = std::iter::once(&giver).chain(self.managed(giver));
         let named = |f: &&FunctionIndex| match mode {
+            _ if embedded_cpu != self.is_embedded_id(giver, mode, Owner::Function(**f)) => false,
             IdMode::VhcaId => self.functions[**f].setup.vhca_id == id,
             IdMode::FunctionId if **f == giver => id == 0,
             IdMode::FunctionId => self.functions[**f].setup.vport == id,
@@ -76,16 +88,17 @@ impl<M: DmaSpace + 'static> Card<M> {
         id: u32,
         embedded_cpu: bool,
     ) -> Result<Owner, Stop> {
+        let id = id as u16;
+        if let Some(f) = self.function_of_id(giver, mode, id, embedded_cpu) {
+            return Ok(Owner::Function(f));
+        }
         if embedded_cpu {
             let why = match mode {
+                IdMode::FunctionId if self.functions[giver].setup.is_embedded_cpu() => "the embedded CPU has no VFs",
                 IdMode::FunctionId => "there is no embedded CPU",
                 IdMode::VhcaId => "embedded_cpu_function is set, but the driver chose VHCA ids, which say it all",
             };
             return bad_param(Syndrome::WrongPageId, why);
-        }
-        let id = id as u16;
-        if let Some(f) = self.function_of_id(giver, mode, id) {
-            return Ok(Owner::Function(f));
         }
         if self.functions[giver].state.pages.book(Owner::Unknown(id)).is_some() {
             return Ok(Owner::Unknown(id));
@@ -94,7 +107,7 @@ impl<M: DmaSpace + 'static> Card<M> {
             IdMode::FunctionId => ("function id", IdMode::VhcaId, "the driver has not set icm_mng_function_id_mode"),
             IdMode::VhcaId => ("VHCA id", IdMode::FunctionId, "the driver has set icm_mng_function_id_mode"),
         };
-        let hint = match self.function_of_id(giver, other, id) {
+        let hint = match self.function_of_id(giver, other, id, false) {
             Some(f) => format!(": in the other mode it would be {}, but {remark}", self.function_name(f)),
             None => String::new(),
         };

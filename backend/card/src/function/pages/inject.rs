@@ -35,7 +35,7 @@ impl<M: DmaSpace + 'static> Card<M> {
         match target {
             PageTarget::Function(f) => (self.manager_of(f), Owner::Function(f)),
             PageTarget::Id(giver, id) => {
-                let f = self.function_of_id(giver, self.page_id_mode(giver), id);
+                let f = self.function_of_id(giver, self.page_id_mode(giver), id, false);
                 (giver, f.map_or(Owner::Unknown(id), Owner::Function))
             }
         }

@@ -54,10 +54,10 @@ impl<M: DmaSpace + 'static> Card<M> {
     }
 
     /// What the driver of `giver` gave, by the type of the function that it is for and by the id that names it now. A type
-    /// is what the driver calls it if it knows the function: SELF, VF, SF, NONE.
+    /// is what the driver calls it if it knows the function: SELF, HOST_PF, VF, SF, NONE.
     fn gifts(&self, giver: FunctionIndex) -> (Value, Value) {
         let mut by_type: BTreeMap<&str, Sum> =
-            ["self", "vf", "sf", "none"].into_iter().map(|name| (name, Sum::default())).collect();
+            ["self", "host_pf", "vf", "sf", "none"].into_iter().map(|name| (name, Sum::default())).collect();
         let mut by_id = Map::new();
         let function = &self.functions[giver];
         let nothing = Book::default();
@@ -74,6 +74,7 @@ impl<M: DmaSpace + 'static> Card<M> {
             let kind = match owner {
                 Owner::Function(f) if f == giver => "self",
                 Owner::Function(f) if self.functions[f].setup.is_sf() => "sf",
+                Owner::Function(f) if self.functions[f].setup.is_host_pf() => "host_pf",
                 Owner::Function(_) => "vf",
                 Owner::Unknown(_) => "none",
             };

@@ -135,6 +135,7 @@ impl<M: DmaSpace + 'static> Card<M> {
         let target = if own { target } else { self.page_target(call.f, owner) };
         let missing = target.saturating_sub(self.functions[call.f].state.pages.held(owner));
         call.reply(query_pages_out::function_id, slip.filter(|_| own).map_or(id, u32::from));
+        call.reply(query_pages_out::embedded_cpu_function, u32::from(self.is_embedded_id(call.f, mode, owner)));
         call.reply(query_pages_out::num_pages, missing);
         Ok(())
     }
@@ -142,7 +143,8 @@ impl<M: DmaSpace + 'static> Card<M> {
     pub(crate) fn manage_pages(&mut self, call: &mut Call) -> Done {
         use manage_pages_in as cmd;
         let (id, embedded_cpu) = (call.get(cmd::function_id), cmd::embedded_cpu_function.is_set(call.input));
-        let owner = if call.op_mod() == manage::GIVE && !embedded_cpu && self.is_slip(call.f, id) {
+        let own = embedded_cpu == self.functions[call.f].setup.is_embedded_cpu();
+        let owner = if call.op_mod() == manage::GIVE && own && self.is_slip(call.f, id) {
             Owner::Function(call.f)
         } else {
             self.named_owner(call.f, self.page_id_mode(call.f), id, embedded_cpu)?
