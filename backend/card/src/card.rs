@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use crate::capture::Taps;
 use crate::commands::record::Recorder;
 use crate::eswitch::manager::{Vports, vports_of};
-use crate::eswitch::{ECPF_VPORT, PF_VPORT, SF_BASE_ID};
+use crate::eswitch::{ADJACENT_BASE, ECPF_VPORT, PF_VPORT, SF_BASE_ID};
 use crate::ethernet::Queue;
 use crate::ethernet::port::Port;
 use crate::ethernet::send::Burst;
@@ -64,7 +64,7 @@ pub struct FunctionSetup {
     /// The port that it is on.
     pub port: usize,
     /// Its vport on the port's e-switch: 0 is the PF, n is VF n - 1, [`SF_BASE_ID`] + n is SF n, [`ECPF_VPORT`] the PF of an
-    /// embedded CPU. A PF stands before its VFs and SFs in the list, an ECPF before the functions of its host.
+    /// embedded CPU, [`ADJACENT_BASE`] + n a function of another PF. A PF stands before its VFs and SFs in the list, an ECPF before the functions of its host.
     pub vport: u16,
     /// It is a function of the host whose e-switch an embedded CPU manages.
     pub of_host: bool,
@@ -90,6 +90,11 @@ impl FunctionSetup {
     /// Whether it is the PF of a host whose e-switch an embedded CPU manages.
     pub fn is_host_pf(&self) -> bool {
         self.vport == PF_VPORT && self.of_host
+    }
+
+    /// Whether it is a function of another PF, which that one's firmware delegates to this e-switch.
+    pub fn is_adjacent(&self) -> bool {
+        (ADJACENT_BASE..SF_BASE_ID).contains(&self.vport)
     }
 
     /// Whether it is a subfunction (SF).

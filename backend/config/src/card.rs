@@ -25,6 +25,8 @@ pub struct Card {
     pub vfs: u16,
     /// SFs that each PF can have, 0 to [`Card::MAX_SFS`].
     pub sfs: u16,
+    /// VFs of a PF that is elsewhere, which are delegated to the e-switch of each PF: 0 to [`Card::MAX_ADJACENT_VFS`].
+    pub adjacent_vfs: u16,
     /// Each PF is an embedded CPU's, which manages the e-switch of a host. That host's PF and VFs are in no machine.
     pub embedded_cpu: bool,
     /// What the firmware says of itself.
@@ -180,6 +182,8 @@ impl Card {
 
     /// The largest number of SFs of a PF.
     pub const MAX_SFS: u16 = 64;
+    /// The most functions of others that an e-switch has.
+    pub const MAX_ADJACENT_VFS: u16 = 16;
 
     /// The largest number of ports: a PF each, and a PCI slot has eight functions.
     pub const MAX_PORTS: usize = 8;
@@ -198,6 +202,7 @@ impl Card {
             ports,
             vfs: 0,
             sfs: 0,
+            adjacent_vfs: 0,
             embedded_cpu: false,
             firmware: Firmware::default(),
             timeouts: Timeouts::default(),
@@ -210,20 +215,21 @@ impl Card {
     }
 
     /// Every function of the card, in order: PFs, then their hosts' PFs if there are hosts, then the VFs of the first, of the
-    /// second …, then their SFs.
+    /// second …, then their SFs, then those of others that are delegated to them.
     pub fn functions(&self) -> Vec<FunctionName> {
         let pfs = 0..self.ports.len() as u8;
         let vfs = pfs.clone().flat_map(|pf| (0..self.vfs).map(move |vf| FunctionName::Vf { pf, vf }));
         let sfs = pfs.clone().flat_map(|pf| (0..self.sfs).map(move |sf| FunctionName::Sf { pf, sf }));
+        let others = pfs.clone().flat_map(|pf| (0..self.adjacent_vfs).map(move |vf| FunctionName::Adjacent { pf, vf }));
         let hosts = pfs.clone().filter(|_| self.embedded_cpu).map(FunctionName::HostPf);
-        pfs.map(FunctionName::Pf).chain(hosts).chain(vfs).chain(sfs).collect()
+        pfs.map(FunctionName::Pf).chain(hosts).chain(vfs).chain(sfs).chain(others).collect()
     }
 
     /// Whether `function` is a PCI function of a machine, with a configuration space and a socket. SFs and the functions of
     /// an embedded CPU's host are none.
     pub fn is_pci(&self, function: FunctionName) -> bool {
         match function {
-            FunctionName::Sf { .. } | FunctionName::HostPf(_) => false,
+            FunctionName::Sf { .. } | FunctionName::HostPf(_) | FunctionName::Adjacent { .. } => false,
             FunctionName::Vf { .. } => !self.embedded_cpu,
             FunctionName::Pf(_) | FunctionName::Endpoint(_) => true,
         }
@@ -237,7 +243,7 @@ impl Card {
     /// The size in bytes of BAR0 of `function`, or of the window that an SF has instead.
     pub fn bar0_bytes(&self, function: FunctionName) -> u64 {
         match function {
-            FunctionName::Vf { .. } => VF_BAR0_BYTES,
+            FunctionName::Vf { .. } | FunctionName::Adjacent { .. } => VF_BAR0_BYTES,
             FunctionName::Sf { .. } => SF_WINDOW_BYTES,
             FunctionName::Pf(_) | FunctionName::HostPf(_) | FunctionName::Endpoint(_) => BAR0_BYTES,
         }
@@ -263,7 +269,11 @@ impl Card {
 
     /// The MSI-X vectors of `function`: an SF's are those of its PF.
     pub fn vectors(&self, function: FunctionName) -> u16 {
-        if matches!(function, FunctionName::Vf { .. }) { self.limits.vf_vectors } else { self.limits.vectors }
+        if matches!(function, FunctionName::Vf { .. } | FunctionName::Adjacent { .. }) {
+            self.limits.vf_vectors
+        } else {
+            self.limits.vectors
+        }
     }
 }
 

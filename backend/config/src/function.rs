@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 
 /// One function of a card.
 ///
-/// The text form is what file names, scenarios and `--function` use: `pf1`, `pf0host`, `pf0vf3`, `pf0sf1`, `ep0`. The order is PFs,
-/// then hosts' PFs, then VFs (by PF, then by number), then SFs, then endpoints.
+/// The text form is what file names, scenarios and `--function` use: `pf1`, `pf0host`, `pf0vf3`, `pf0sf1`, `pf0adj0`, `ep0`. The order is
+/// PFs, then hosts' PFs, then VFs (by PF, then by number), then SFs, then those of others, then endpoints.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub enum FunctionName {
@@ -29,6 +29,14 @@ pub enum FunctionName {
         pf: u8,
         /// The subfunction's number, from 0. It is not the `sfnum` that a user gives it.
         sf: u16,
+    },
+    /// A virtual function of a PF that is elsewhere, which is delegated to the e-switch of the PF of that number. Nobody drives
+    /// it.
+    Adjacent {
+        /// The number of the physical function whose e-switch it is.
+        pf: u8,
+        /// Its own number, from 0.
+        vf: u16,
     },
     /// A plain PCI Express endpoint beside the NIC (a peer for TLPs).
     Endpoint(u8),
@@ -71,7 +79,8 @@ impl FunctionName {
             FunctionName::Pf(pf)
             | FunctionName::HostPf(pf)
             | FunctionName::Vf { pf, .. }
-            | FunctionName::Sf { pf, .. } => Some(pf),
+            | FunctionName::Sf { pf, .. }
+            | FunctionName::Adjacent { pf, .. } => Some(pf),
             FunctionName::Endpoint(_) => None,
         }
     }
@@ -84,6 +93,7 @@ impl fmt::Display for FunctionName {
             FunctionName::HostPf(n) => f.pad(&format!("pf{n}host")),
             FunctionName::Vf { pf, vf } => f.pad(&format!("pf{pf}vf{vf}")),
             FunctionName::Sf { pf, sf } => f.pad(&format!("pf{pf}sf{sf}")),
+            FunctionName::Adjacent { pf, vf } => f.pad(&format!("pf{pf}adj{vf}")),
             FunctionName::Endpoint(n) => f.pad(&format!("ep{n}")),
         }
     }
@@ -107,6 +117,9 @@ fn parse(text: &str) -> Option<FunctionName> {
     }
     if let Some((pf, vf)) = rest.split_once("vf") {
         return Some(FunctionName::Vf { pf: number(pf)?, vf: number(vf)? });
+    }
+    if let Some((pf, vf)) = rest.split_once("adj") {
+        return Some(FunctionName::Adjacent { pf: number(pf)?, vf: number(vf)? });
     }
     if let Some((pf, sf)) = rest.split_once("sf") {
         return Some(FunctionName::Sf { pf: number(pf)?, sf: number(sf)? });
@@ -144,6 +157,7 @@ mod tests {
             FunctionName::pf(0),
             FunctionName::pf(7),
             FunctionName::HostPf(1),
+            FunctionName::Adjacent { pf: 0, vf: 3 },
             FunctionName::vf(1, 126),
             FunctionName::sf(0, 9),
             FunctionName::Endpoint(3),

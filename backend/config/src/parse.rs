@@ -129,6 +129,7 @@ fn card(top: &Table<'_>) -> Result<Card, CardError> {
         "vfs",
         "sfs",
         "embedded_cpu",
+        "adjacent_vfs",
         "endpoints",
         "mac",
         "speed",
@@ -156,6 +157,8 @@ fn card(top: &Table<'_>) -> Result<Card, CardError> {
     }
     card.vfs = top.number("vfs", 0..=u64::from(Card::MAX_VFS))?.unwrap_or(card.vfs.into()) as u16;
     card.sfs = top.number("sfs", 0..=u64::from(Card::MAX_SFS))?.unwrap_or(card.sfs.into()) as u16;
+    let adjacent = top.number("adjacent_vfs", 0..=u64::from(Card::MAX_ADJACENT_VFS))?;
+    card.adjacent_vfs = adjacent.unwrap_or(card.adjacent_vfs.into()) as u16;
     if let Some(v) = top.get("embedded_cpu") {
         card.embedded_cpu = v.truth()?;
     }

@@ -1,6 +1,6 @@
 //! From a card description to what the card is made of.
 
-use mlx5emu_card::eswitch::{ECPF_VPORT, PF_VPORT, SF_BASE_ID};
+use mlx5emu_card::eswitch::{ADJACENT_BASE, ECPF_VPORT, PF_VPORT, SF_BASE_ID};
 use mlx5emu_card::function::front::BAR0_SIZE;
 use mlx5emu_card::function::timeouts::Timeouts;
 use mlx5emu_card::{FunctionSetup, PageCounts, PageIds, PageManner, Personality, PortSetup, VfPageCounts};
@@ -133,6 +133,7 @@ fn vport_of(card: &Card, function: FunctionName) -> u16 {
         FunctionName::Pf(_) if card.embedded_cpu => ECPF_VPORT,
         FunctionName::Vf { vf, .. } => vf + 1,
         FunctionName::Sf { sf, .. } => SF_BASE_ID + sf,
+        FunctionName::Adjacent { vf, .. } => ADJACENT_BASE + vf,
         FunctionName::Pf(_) | FunctionName::HostPf(_) | FunctionName::Endpoint(_) => PF_VPORT,
     }
 }

@@ -9,6 +9,9 @@
 
 # hears, deaf WHEN: the VF and its representor, and the ports at both ends of the wire.
 hears() {
+	# Who was not found a moment ago is not looked for again at once.
+	ip -all netns exec ip neigh flush all
+	ip neigh flush all
 	check "the VF reaches its representor $1" all_echoes 5 ip netns exec vf0 ping -i 0.05 198.51.100.1
 	check "the uplink reaches the other end of the wire $1" all_echoes 5 ping -i 0.05 192.0.2.2
 }
@@ -29,8 +32,9 @@ for round in 1 2; do
 	same "that is its mode ($round)" switchdev_inactive "$(eswitch_mode "$pf0")"
 	check "each VF has a representor ($round)" until_true 30 reps "$pf0" "$total"
 	rep0=$(rep "$pf0" 0)
+	ip link set "$rep0" up
 	check "a VF comes up ($round)" house "$pf0" 0 vf0 10
-	ip link set "$rep0" up && ip addr replace 198.51.100.1/24 dev "$rep0" && ip -n vf0 addr add 198.51.100.10/24 dev "$(device_in vf0)"
+	ip addr replace 198.51.100.1/24 dev "$rep0" && ip -n vf0 addr add 198.51.100.10/24 dev "$(device_in vf0)"
 	point $? "its representor has an address ($round)"
 	until_true 10 carrier vf0 "$(device_in vf0)"
 	deaf "while it is not active ($round)"

@@ -14,9 +14,9 @@
 . "${0%/*}/../lib/rdma.sh"
 . "${0%/*}/../lib/ecpf.sh"
 
-# ib_of_host COUNT: the IB device of pf0 has a port for the uplink, for the host's PF and for each of COUNT VFs.
+# ib_of_host COUNT: the IB device of pf0 has a port for the uplink, its own vport, the host's PF and each of COUNT VFs.
 ib_of_host() {
-	[ "$(ib_netdevs "$pf0" | grep -c .)" = $(($1 + 2)) ]
+	[ "$(ib_netdevs "$pf0" | grep -c .)" = $(($1 + 3)) ]
 }
 
 begin_ecpf
@@ -28,7 +28,7 @@ check "RDMA's driver goes" until_true 10 without_rdma
 check "the host has four VFs" host_vfs 4
 check "with representors" until_true 30 has_host 4
 check "RDMA's driver comes" with_rdma
-check "the uplink, the host's PF and each VF have a port of its IB device" until_true 30 ib_of_host 4
+check "the uplink, its own vport, the host's PF and each VF have a port of its IB device" until_true 30 ib_of_host 4
 check "the host gives its VFs up" host_vfs 0
 check "their ports go" until_true 30 ib_of_host 0
 check "the host has two VFs" host_vfs 2

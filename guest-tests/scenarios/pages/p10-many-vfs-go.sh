@@ -4,7 +4,7 @@
 # card: vfs = 4
 # timeout: 300
 # broken: a counter that does not come back to 0, sriov_numvfs=0 that waits two minutes
-# Of what was asked (SFs, VFs of an embedded CPU, the host PF) this is as far as VFs reach: the card has no SFs and no embedded CPU.
+# SFs: p10-sfs-go. The PF and VFs of an embedded CPU's host: p10-host-goes. The card has no VFs of an embedded CPU's own.
 . "${0%/*}/../lib/tap.sh"
 . "${0%/*}/../lib/pages.sh"
 

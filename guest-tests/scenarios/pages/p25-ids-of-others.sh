@@ -5,7 +5,7 @@
 # card: vfs = 1
 # timeout: 180
 # broken: pages of others in the counter of VFs or of an embedded CPU's VFs
-# The uplink's and an embedded CPU's id, and those of delegated (adjacent) functions, need switchdev and an embedded CPU: not here yet.
+# An embedded CPU and its host: p25-ecpf. Delegated (adjacent) functions: eswitch/adjacent.
 . "${0%/*}/../lib/tap.sh"
 . "${0%/*}/../lib/pages.sh"
 

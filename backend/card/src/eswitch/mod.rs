@@ -1,12 +1,14 @@
 //! The e-switch of a port: its vports, who manages them, and the way of a frame between them.
 //!
 //! Vport 0 is the PF, n is VF n - 1, 0x8000 + n is SF n, and 0xffff is the wire. If an embedded CPU manages the e-switch, its PF
-//! (the ECPF) is vport 0xfffe, and 0 to n are the PF and VFs of the host ([`host`]). The PF manages: its commands may name another
+//! (the ECPF) is vport 0xfffe, and 0 to n are the PF and VFs of the host ([`host`]). 0x4000 + n are functions of others, if an
+//! e-switch may have some ([`adjacent`]). The PF manages: its commands may name another
 //! vport or function ([`manager`]), its FDB and ACLs decide where frames go ([`switch`]). What a vport is told by its PF
 //! outlives the resets of its function and is kept here; what its own driver sets is the vport's ([`vport`]).
 
+pub mod adjacent;
 pub mod context;
-mod host;
+pub mod host;
 mod inspect;
 pub mod l2;
 pub mod manager;
@@ -25,6 +27,8 @@ use sub_functions::Vhca;
 pub const PF_VPORT: u16 = 0;
 /// The PF of an embedded CPU (`MLX5_VPORT_ECPF` in `include/linux/mlx5/vport.h`).
 pub const ECPF_VPORT: u16 = 0xfffe;
+/// The first vport of a function of another PF. The number is this firmware's own: the driver is told it.
+pub const ADJACENT_BASE: u16 = 0x4000;
 /// The first SF (`sf_base_id`). The number is this firmware's own: above all VFs, below those that mean something
 /// (`MLX5_VPORT_ECPF` and up in the kernel's `include/linux/mlx5/vport.h`).
 pub const SF_BASE_ID: u16 = 0x8000;

@@ -54,6 +54,14 @@ impl<M: DmaSpace + 'static> Card<M> {
         match function.state.hca {
             _ if function.is_pf() => VhcaState::IN_USE,
             _ if function.setup.is_sf() && !allocated => VhcaState::INVALID,
+            // Its vport is there or not; its own PF has its state.
+            _ if function.setup.is_adjacent() => {
+                if allocated {
+                    VhcaState::IN_USE
+                } else {
+                    VhcaState::INVALID
+                }
+            }
             _ if leaving => VhcaState::TEARDOWN_REQUEST,
             _ if !enabled => VhcaState::ALLOCATED,
             HcaState::Disabled => VhcaState::ACTIVE,

@@ -281,6 +281,7 @@ impl<M: DmaSpace + 'static> Card<M> {
         };
         match call.op_mod() {
             ESW_VPORT if self.functions[call.f].is_pf() => {
+                self.connect(call, f)?;
                 let before = self.vport_link(f);
                 self.admin_mut(f).state = state;
                 self.tell_vport_link(f, before);

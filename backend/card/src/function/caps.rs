@@ -62,11 +62,12 @@ impl Capabilities {
         let general = general(setup, personality.page_manner.ids);
         let mut here = personality.functions.iter().filter(|f| f.port == setup.port);
         let sfs = here.clone().filter(|f| f.is_sf());
+        let adjacent = here.clone().filter(|f| f.is_adjacent()).count();
         let manager = setup.is_pf() && here.any(|f| !f.is_pf());
         let mut groups = BTreeMap::new();
         let mut offered = vec![
             (CapType::GENERAL, general),
-            (CapType::GENERAL_2, general_2()),
+            (CapType::GENERAL_2, general_2(setup, adjacent)),
             (CapType::ETHERNET_OFFLOADS, ethernet_offloads()),
             (CapType::FLOW_TABLE, flow_tables(manager)),
             (CapType::SHAMPO, shampo()),
@@ -239,8 +240,12 @@ fn general(setup: &FunctionSetup, ids: PageIds) -> Box<[u8]> {
     a
 }
 
-fn general_2() -> Box<[u8]> {
+/// `adjacent` functions of others are delegated to the e-switch.
+fn general_2(setup: &FunctionSetup, adjacent: usize) -> Box<[u8]> {
     let mut a = area();
+    if setup.is_pf() {
+        cmd_hca_cap_2::delegated_vhca_max.set(&mut a, adjacent as u64);
+    }
     cmd_hca_cap_2::log_min_mkey_entity_size.set(&mut a, u64::from(memory::LOG_MIN_PAGE));
     // Ranges of one length may be as short as an entry of split headers.
     let shortest = *ethernet::shampo::LOG_ENTRY_SIZE.start();

@@ -48,6 +48,7 @@ impl<M: DmaSpace + 'static> Card<M> {
 
     /// A PF lets a VF or SF begin: its driver waits for `initializing` to go.
     fn enable_managed(&mut self, f: FunctionIndex) -> Done {
+        self.not_adjacent(f)?;
         let admin = self.admin_mut(f);
         if admin.enabled || admin.vhca.leaving {
             let again = if admin.enabled { "is enabled already" } else { "is still in use" };
@@ -56,6 +57,13 @@ impl<M: DmaSpace + 'static> Card<M> {
         }
         self.admit(f);
         Ok(())
+    }
+
+    fn not_adjacent(&self, f: FunctionIndex) -> Done {
+        if !self.functions[f].setup.is_adjacent() {
+            return Ok(());
+        }
+        bad_param(Syndrome::WrongFunction, format!("{} is enabled by its own PF", self.function_name(f)))
     }
 
     /// One that is managed may begin.
@@ -98,6 +106,7 @@ impl<M: DmaSpace + 'static> Card<M> {
     /// A PF ends a VF, whatever its driver is at: as a reset, and the pages that were given for it go back. An SF whose driver
     /// has it is asked to leave.
     fn disable_managed(&mut self, f: FunctionIndex, now: u64) -> Done {
+        self.not_adjacent(f)?;
         if !self.admin_mut(f).enabled {
             let why = format!("{} is not enabled", self.function_name(f));
             return refuse(Status::BAD_SYS_STATE, Syndrome::WrongHcaState, why);

@@ -136,6 +136,38 @@ crate::layouts! {
     /// DELETE_L2_TABLE_ENTRY output.
     delete_l2_table_entry_out(0x10, Ifc) { status @0x0[31:8], syndrome @0x4[31:32] }
 
+    /// QUERY_DELEGATED_VHCA input.
+    query_delegated_vhca_in(0x10, Ifc) { opcode @0x0[31:16], uid @0x0[15:16], op_mod @0x4[15:16] }
+
+    /// QUERY_DELEGATED_VHCA output.
+    query_delegated_vhca_out(0x20, Ifc) { status @0x0[31:8], syndrome @0x4[31:32], functions_count @0xc[15:16] } {
+        delegated_function_vhca_rid_info @0x20 list(delegated_function_vhca_rid_info),
+    }
+
+    /// A function of another PF that an e-switch may have.
+    delegated_function_vhca_rid_info(0x20, Ifc) { manage_profile @0x10[7:8] } {
+        function_vhca_rid_info @0x0 one(function_vhca_rid_info_reg),
+    }
+
+    /// Where a function is.
+    function_vhca_rid_info_reg(0x10, Ifc) {
+        host_number @0x0[31:8], host_pci_device_function @0x0[23:8], host_pci_bus @0x0[15:8],
+        pci_bus_assigned @0x0[4:1], function_type @0x0[3:4], parent_pci_device_function @0x4[31:8],
+        parent_pci_bus @0x4[23:8], vhca_id @0x4[15:16], function_id @0x8[15:16],
+    }
+
+    /// CREATE_ESW_VPORT input.
+    create_esw_vport_in(0x10, Ifc) { opcode @0x0[31:16], op_mod @0x4[15:16], managed_vhca_id @0x8[15:16] }
+
+    /// CREATE_ESW_VPORT output.
+    create_esw_vport_out(0x10, Ifc) { status @0x0[31:8], syndrome @0x4[31:32], vport_num @0xc[15:16] }
+
+    /// DESTROY_ESW_VPORT input.
+    destroy_esw_vport_in(0x10, Ifc) { opcode @0x0[31:16], uid @0x0[15:16], op_mod @0x4[15:16], vport_num @0x8[15:16] }
+
+    /// DESTROY_ESW_VPORT output.
+    destroy_esw_vport_out(0xc, Ifc) { status @0x0[31:8], syndrome @0x4[31:32] }
+
     /// QUERY_ESW_FUNCTIONS input.
     query_esw_functions_in(0x10, Ifc) { opcode @0x0[31:16], op_mod @0x4[15:16] }
 

@@ -96,6 +96,10 @@ impl<M: DmaSpace + 'static> Card<M> {
     /// The fixed counts of a VF or SF.
     fn vf_counts(&self, f: FunctionIndex) -> u32 {
         let counts = self.personality.vf_pages;
+        if self.functions[f].setup.is_adjacent() {
+            // They come from its own PF.
+            return 0;
+        }
         match self.admin(f) {
             Some(admin) if admin.enabled || admin.vhca.leaving => match self.functions[f].state.hca {
                 HcaState::Initialized => counts.enable + counts.init,
