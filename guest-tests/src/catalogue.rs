@@ -175,7 +175,13 @@ pub(crate) fn select(dir: &Path, words: &[String], tier: Tier) -> Result<Vec<Sce
     for word in words {
         let found = match own_file(word) {
             Some(file) => vec![local(dir, &file)?],
-            None => all.iter().filter(|scenario| matches(word, &scenario.name)).cloned().collect(),
+            None => {
+                let named = |means: fn(&str, &str) -> bool| -> Vec<Scenario> {
+                    all.iter().filter(|scenario| means(word, &scenario.name)).cloned().collect()
+                };
+                // `pages` is the family, not bringup/pages.
+                Some(named(matches)).filter(|found| !found.is_empty()).unwrap_or_else(|| named(begins))
+            }
         };
         if found.is_empty() {
             let near = mlx5emu_config::control::nearest_name(word, all.iter().map(|scenario| scenario.name.as_str()));
@@ -216,15 +222,17 @@ fn local(dir: &Path, file: &Path) -> Result<Scenario, CatalogueError> {
     Ok(scenario)
 }
 
-/// Whether `pattern` (a name, a family, or either with `*` and `?`; or how a name without its family begins, up to a `-`)
-/// means `name`.
+/// Whether `pattern` (a name, a family, or either with `*` and `?`) means `name`.
 fn matches(pattern: &str, name: &str) -> bool {
-    let (family, own) = name.split_once('/').unwrap_or(("", name));
-    glob(pattern.as_bytes(), name.as_bytes())
-        || glob(pattern.trim_end_matches('/').as_bytes(), family.as_bytes())
-        || own
-            .strip_prefix(pattern)
-            .is_some_and(|rest| !pattern.is_empty() && (rest.is_empty() || rest.starts_with('-')))
+    let family = name.split_once('/').map_or("", |(family, _)| family);
+    glob(pattern.as_bytes(), name.as_bytes()) || glob(pattern.trim_end_matches('/').as_bytes(), family.as_bytes())
+}
+
+/// Whether `name`, without its family, is `beginning` or begins with it up to a `-`.
+fn begins(beginning: &str, name: &str) -> bool {
+    let own = name.split_once('/').map_or(name, |(_, own)| own);
+    let rest = own.strip_prefix(beginning).filter(|_| !beginning.is_empty());
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
 }
 
 /// `*` is any number of bytes, `?` one byte; in time that grows with the product of the lengths.
@@ -284,6 +292,8 @@ mod tests {
         };
         assert_eq!(names(&["bringup/ping"]).unwrap(), ["bringup/ping"]);
         assert_eq!(names(&["bringup"]).unwrap(), names(&["bringup/*"]).unwrap());
+        assert_eq!(names(&["pages"]).unwrap(), names(&["pages/*"]).unwrap());
+        assert_eq!(names(&["p24"]).unwrap(), ["pages/p24-two-vports-one-id"]);
         assert_eq!(names(&["bringup/p*", "bringup/ping"]).unwrap().len(), 3);
         let error = names(&["bringup/pong"]).unwrap_err().to_string();
         assert!(error.contains("did you mean 'bringup/ping'"), "{error}");
@@ -295,21 +305,14 @@ mod tests {
 
     #[test]
     fn patterns() {
-        for (pattern, name) in [
-            ("a/b", "a/b"),
-            ("a", "a/b"),
-            ("a/", "a/b"),
-            ("*", "a/b"),
-            ("a/?", "a/b"),
-            ("*b*", "a/bc"),
-            ("b", "a/b"),
-            ("p2", "a/p2-b"),
-        ] {
+        for (pattern, name) in
+            [("a/b", "a/b"), ("a", "a/b"), ("a/", "a/b"), ("*", "a/b"), ("a/?", "a/b"), ("*b*", "a/bc")]
+        {
             assert!(matches(pattern, name), "{pattern} {name}");
         }
-        for (pattern, name) in
-            [("p", "a/p2-b"), ("p2-b", "a/p2-bc"), ("a/", "ab/c"), ("a/??", "a/b"), ("", "a/b"), ("a*c", "a/b")]
-        {
+        assert!(begins("b", "a/b") && begins("p2", "a/p2-b"));
+        assert!(!begins("p", "a/p2-b") && !begins("p2-b", "a/p2-bc") && !begins("", "a/b") && !begins("a", "a/b"));
+        for (pattern, name) in [("b", "a/b"), ("a/", "ab/c"), ("a/??", "a/b"), ("", "a/b"), ("a*c", "a/b")] {
             assert!(!matches(pattern, name), "{pattern} {name}");
         }
         // Not in exponential time.

@@ -149,14 +149,20 @@ impl Said {
             return u8::try_from(128 + signal).unwrap_or(result::NOT_RUN);
         }
         let status = result::exit_status(&self.outcomes, self.allow_flaky);
-        let regression = self.changes.iter().any(|change| change.kind == Kind::Regression);
-        // A point that is known to fail on the one and holds on the other is a regression though both have passed.
-        if !compared || ![result::PASSED, result::FAILED].contains(&status) {
+        let mut regressions = self.changes.iter().filter(|change| change.kind == Kind::Regression);
+        let failed = |change: &Change| {
+            let of_it = |outcome: &&Outcome| outcome.name == change.name && outcome.kernel == change.kernel;
+            self.outcomes.iter().filter(of_it).any(|outcome| outcome.verdict.failed())
+        };
+        if !compared {
             status
-        } else if regression {
-            result::FAILED
         } else if status == result::PASSED {
+            // What failed is forgiven then. A point that is known to fail on the one and holds on the other is not.
+            if regressions.any(|change| !failed(change)) { result::FAILED } else { status }
+        } else if status != result::FAILED {
             status
+        } else if regressions.next().is_some() {
+            result::FAILED
         } else if self.outcomes.iter().any(|outcome| matches!(outcome.verdict, Verdict::NotRun { .. })) {
             result::NOT_RUN
         } else {
@@ -201,6 +207,11 @@ mod tests {
         known.outcomes[0].todo.push("2 - it comes".into());
         known.changes = compare::changes(&known.outcomes, "new", "old");
         assert_eq!((known.exit_status(false), known.exit_status(true)), (0, 1));
+        let mut flaky = said(failed(), Verdict::Passed);
+        flaky.outcomes[0].again = Some(Verdict::Passed);
+        assert_eq!(flaky.exit_status(true), 1);
+        flaky.allow_flaky = true;
+        assert_eq!(flaky.exit_status(true), 0);
         assert_eq!(said(Verdict::Passed, failed()).exit_status(true), 0);
         assert_eq!(said(Verdict::NotRun { cause: "x".into() }, Verdict::Passed).exit_status(true), 125);
         let interrupted = Said { interrupted: Some(2), ..Said::default() };

@@ -286,7 +286,7 @@ impl<M: DmaSpace + 'static> Card<M> {
         }
         front.reset();
         log::info!("{}: reset ({kind:?})", self.function_name(f));
-        self.host_vfs_end(f);
+        self.host_vfs_end(f, now);
         let managed = self.managed(f).to_vec();
         self.has_left(f);
         self.lost_everything(f, &pages, now);

@@ -1,5 +1,5 @@
-//! Functions of others that are delegated to an e-switch: they have a vport while its manager wants one, and carry frames while
-//! it is connected.
+//! Functions of others that are delegated to an e-switch: they have a vport while its manager wants one, which is connected to
+//! the e-switch or not.
 
 #![allow(clippy::unwrap_used)]
 
@@ -10,7 +10,7 @@ use common::vfs::{OUT, about, net};
 use mlx5emu_card::FunctionSetup;
 use mlx5emu_card::eswitch::ADJACENT_BASE;
 use mlx5emu_driver::command::input;
-use mlx5emu_driver::in_process::{InProcess, World, two_ports};
+use mlx5emu_driver::in_process::{InProcess, SharedWorld, World, two_ports};
 use mlx5emu_driver::{Config, Driver};
 use mlx5emu_prm::capability::CapType;
 use mlx5emu_prm::layouts::*;
@@ -19,20 +19,28 @@ use mlx5emu_prm::opcode::{Opcode, Status};
 const VHCA_IDS: [u16; 2] = [0x51, 0x52];
 
 /// A card to whose first port's e-switch two functions are delegated; the drivers of both PFs.
-fn card() -> [Drv; 2] {
+fn card() -> (SharedWorld, [Drv; 2]) {
     let mut personality = two_ports();
     for (n, vhca_id) in (0u16..).zip(VHCA_IDS) {
         let (name, vport) = (format!("pf0adj{n}"), ADJACENT_BASE + n);
         let setup = FunctionSetup { name, vport, vhca_id, bar0: 2 << 20, ..personality.functions[0].clone() };
         personality.functions.push(setup);
     }
-    let (_, hosts) = World::new(personality, 1).hosts();
+    let (world, hosts) = World::new(personality, 1).hosts();
     let [a, b, ..] = <[InProcess; 4]>::try_from(hosts).ok().unwrap();
-    [a, b].map(|host| {
+    let drivers = [a, b].map(|host| {
         let mut driver = Driver::probe(host, Config::default()).unwrap();
         driver.open(net()).unwrap();
         driver
-    })
+    });
+    (world, drivers)
+}
+
+/// Whether the card says that the second one's vport is connected; `None` if it has none.
+fn is_connected(world: &SharedWorld) -> Option<bool> {
+    let tree = world.borrow_mut().card().inspect();
+    let vports = tree["eswitch"]["pf0"]["vports"].as_array().unwrap().clone();
+    vports.iter().find(|vport| vport["function"] == "pf0adj1")?["enabled"].as_bool()
 }
 
 fn delegated(pf: &mut Drv, room: usize) -> Vec<u64> {
@@ -79,7 +87,7 @@ fn connect(vport: u16, ingress: bool, egress: bool) -> Vec<u8> {
 
 #[test]
 fn a_delegated_function_has_a_vport_when_it_is_wanted() {
-    let [mut pf, mut other] = card();
+    let (world, [mut pf, mut other]) = card();
     let caps = pf.max_caps(CapType::GENERAL_2).unwrap();
     assert_eq!(cmd_hca_cap_2::delegated_vhca_max.get(&caps), 2);
     assert_eq!(delegated(&mut pf, 2), VHCA_IDS.map(u64::from));
@@ -92,10 +100,15 @@ fn a_delegated_function_has_a_vport_when_it_is_wanted() {
     let out = pf.command(&create(VHCA_IDS[1]), create_esw_vport_out::SIZE).unwrap();
     assert_eq!(create_esw_vport_out::vport_num.get(&out), u64::from(vport));
     assert_eq!(status(&mut pf, &create(VHCA_IDS[1])), Status::BAD_RES_STATE, "it has one");
+    assert_eq!(is_connected(&world), Some(false));
     pf.command(&connect(vport, true, true), OUT).unwrap();
+    assert_eq!(is_connected(&world), Some(true));
+    pf.command(&connect(vport, false, false), OUT).unwrap();
+    assert_eq!(is_connected(&world), Some(false));
     assert_eq!(status(&mut pf, &connect(vport, true, false)), Status::BAD_PARAM, "half connected");
     assert_eq!(status(&mut pf, &about(Opcode::ENABLE_HCA, vport.into())), Status::BAD_PARAM, "its own PF's to enable");
     pf.command(&destroy(vport), OUT).unwrap();
+    assert_eq!(is_connected(&world), None);
     assert_eq!(status(&mut pf, &destroy(vport)), Status::BAD_PARAM, "it has none any more");
     pf.command(&create(VHCA_IDS[1]), OUT).unwrap();
 }

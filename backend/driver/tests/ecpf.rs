@@ -82,6 +82,7 @@ fn its_host_comes_and_goes() {
         assert_eq!(told(&world, &mut ecpf), 1);
         assert_eq!(host(&mut ecpf), (false, 2, 2));
         assert_eq!(ecpf.pages.held() - own, 3 * ENABLE);
+        assert!(set_vfs(&world, 1).unwrap_err().contains("gives them up"));
         set_vfs(&world, 0).unwrap();
         assert_eq!(told(&world, &mut ecpf), 1);
         assert_eq!(ecpf.pages.held() - own, ENABLE, "what was for VFs comes back");

@@ -238,7 +238,7 @@ fn serve(
     let engine = Threads::start(device, Clock::start(), workers);
     let engine = Arc::new(engine.map_err(system("start a worker"))?);
     let mut joins = Vec::new();
-    match spawn_all(card, bound, &engine, vectors, stop, &mut joins) {
+    match spawn_all(card, bound, &engine, &vectors, stop, &mut joins) {
         Ok(()) => Ok(Serving { engine, joins }),
         Err(error) => {
             stop.stop();
@@ -253,13 +253,16 @@ fn spawn_all(
     card: &Card,
     bound: Bound,
     engine: &Arc<Threads<FunctionMemory>>,
-    vectors: Vec<Arc<Irqs>>,
+    vectors: &[Arc<Irqs>],
     stop: &Stop,
     joins: &mut Vec<JoinHandle<()>>,
 ) -> Result<(), StartError> {
     let mut functions = Vec::new();
     let mut listeners = Vec::new();
-    for (index, ((name, listener), irqs)) in bound.functions.into_iter().zip(vectors).enumerate() {
+    for (name, listener) in bound.functions {
+        let Some((index, irqs)) = card.index(name).and_then(|n| Some((n, Arc::clone(vectors.get(n)?)))) else {
+            continue;
+        };
         let setup = personality::config_setup(card, name);
         let config = match name {
             FunctionName::Vf { .. } if card.standalone.contains(&name) => standalone_config(&setup),

@@ -61,18 +61,22 @@ impl<'a> Attendant<'a> {
         self.stopped.load(Ordering::Acquire)
     }
 
-    /// Ends the connection, if it stands, and with it [`Attendant::run`].
-    pub(crate) fn dismiss(&self) {
-        shut_down(self.stream);
-    }
-
     /// Until the socket is shut down, or cannot be watched, which ends the connection.
-    pub(crate) fn run(&self) {
+    pub(crate) fn run(&self, name: &str) {
+        // However this ends, a panic included: whoever reads the socket must not wait for ever.
+        let _end = Dismissal(self);
         let mut leaving = false;
-        while let Ok(ready) = self.wait(leaving) {
+        loop {
+            let ready = match self.wait(leaving) {
+                Ok(ready) => ready,
+                Err(e) => {
+                    log::error!("{name}: disconnecting the client: its socket cannot be watched: {e}");
+                    return;
+                }
+            };
             if ready.stop {
                 self.stopped.store(true, Ordering::Release);
-                break;
+                return;
             }
             if ready.over {
                 return;
@@ -93,7 +97,6 @@ impl<'a> Attendant<'a> {
                 (self.watch.refuse_other)();
             }
         }
-        shut_down(self.stream);
     }
 
     fn wait(&self, leaving: bool) -> Result<Ready, Errno> {
@@ -143,7 +146,12 @@ struct Ready {
     other: bool,
 }
 
-fn shut_down(stream: &UnixStream) {
-    // An error says that the peer was faster.
-    let _ = rustix::net::shutdown(stream, Shutdown::Both);
+/// Ends the connection, if it stands, and with it [`Attendant::run`], when it goes.
+pub(crate) struct Dismissal<'a>(pub(crate) &'a Attendant<'a>);
+
+impl Drop for Dismissal<'_> {
+    fn drop(&mut self) {
+        // An error says that the peer was faster.
+        let _ = rustix::net::shutdown(self.0.stream, Shutdown::Both);
+    }
 }

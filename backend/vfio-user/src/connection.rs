@@ -7,7 +7,7 @@ use std::thread::Builder;
 
 use rustix::io::Errno;
 
-use crate::attendant::{Attendant, Watch};
+use crate::attendant::{Attendant, Dismissal, Watch};
 use crate::commands::{Commands, Refusal};
 use crate::device::{Device, DeviceInfo};
 use crate::framing::{Message, Received, Receiver, StreamError};
@@ -74,7 +74,8 @@ fn attended(
     std::thread::scope(|scope| {
         // However this ends, a panic included, the scope waits for the attendant.
         let dismissal = Dismissal(&attendant);
-        let begun = Builder::new().name(format!("{}-attend", info.name)).spawn_scoped(scope, || attendant.run());
+        let begun =
+            Builder::new().name(format!("{}-attend", info.name)).spawn_scoped(scope, || attendant.run(&info.name));
         begun.map_err(|e| Errno::from_io_error(&e).unwrap_or(Errno::AGAIN))?;
         let mut connection = Connection {
             stream,
@@ -89,14 +90,6 @@ fn attended(
         drop(dismissal);
         served.map(|()| if attendant.is_stopped() { End::Stop } else { End::Client })
     })
-}
-
-struct Dismissal<'a>(&'a Attendant<'a>);
-
-impl Drop for Dismissal<'_> {
-    fn drop(&mut self) {
-        self.0.dismiss();
-    }
 }
 
 impl Connection<'_> {

@@ -23,6 +23,11 @@ ib_netdevs() {
 	rdma -j link show | jq -r --arg device "$device" '.[] | select(.ifname == $device) | .netdev // empty'
 }
 
+# no_ib PF: its IB device is not there, or has no port of any network device.
+no_ib() {
+	[ -z "$(ib_netdevs "$1")" ]
+}
+
 # ib_reps PF COUNT: its IB device has a port for the uplink and for each of COUNT VFs.
 ib_reps() {
 	ib_has "$1" $(uplink "$1") $(reps "$1" "$2")

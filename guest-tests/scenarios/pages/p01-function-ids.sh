@@ -5,7 +5,7 @@
 # card: firmware.icm_mng_function_id_mode = "func_id"
 # timeout: 180
 # broken: a VHCA id in QUERY_PAGES or MANAGE_PAGES, which this firmware refuses (BAD_PARAM); pages left behind
-# The half in which embedded_cpu_function is set needs an embedded CPU, which the card does not have: it is 0 everywhere.
+# embedded_cpu_function is 0 everywhere here; where an embedded CPU sets it: p10-host-goes.
 . "${0%/*}/../lib/tap.sh"
 . "${0%/*}/../lib/pages.sh"
 

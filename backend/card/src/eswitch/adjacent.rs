@@ -68,6 +68,7 @@ impl<M: DmaSpace + 'static> Card<M> {
         let fresh = self.fresh_state(f);
         self.functions[f].state.caps = fresh.caps;
         self.functions[f].state.vport = fresh.vport;
+        self.settle_vf_pages(f);
         Ok(())
     }
 

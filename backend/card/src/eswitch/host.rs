@@ -52,10 +52,10 @@ impl<M: DmaSpace + 'static> Card<M> {
         Ok(())
     }
 
-    /// The host of embedded CPU `f` has `count` VFs from now on. The embedded CPU is told, whatever it was before.
+    /// The host of embedded CPU `f` has `count` VFs from now on. The embedded CPU is told, even if it had as many before.
     ///
     /// # Errors
-    /// `f` is no embedded CPU's function, the host can't have so many, or its PF does not work yet: a sentence.
+    /// `f` is no embedded CPU's function, the host can't have so many or has others, or its PF does not work yet: a sentence.
     pub fn inject_host_vfs(&mut self, f: FunctionIndex, count: u16, now: u64) -> Result<(), String> {
         let name = self.function_name(f).to_string();
         let Some(host) = self.host_pf(f) else {
@@ -67,6 +67,12 @@ impl<M: DmaSpace + 'static> Card<M> {
         }
         if count > 0 && !self.is_enabled(host) {
             return Err(format!("the host's PF is not enabled: the driver of {name} does that in switchdev mode"));
+        }
+        let there = vfs.iter().filter(|vf| self.is_enabled(**vf)).count();
+        if there > 0 && count > 0 && there != usize::from(count) {
+            return Err(format!(
+                "the host has {there} VFs: it gives them up (0) before it makes others, as sriov_numvfs does"
+            ));
         }
         for (n, vf) in vfs.into_iter().enumerate() {
             match (n < usize::from(count), self.is_enabled(vf)) {
@@ -80,13 +86,13 @@ impl<M: DmaSpace + 'static> Card<M> {
     }
 
     /// The host's PF, or the embedded CPU's, has gone: so have the host's VFs.
-    pub(crate) fn host_vfs_end(&mut self, f: FunctionIndex) {
+    pub(crate) fn host_vfs_end(&mut self, f: FunctionIndex, now: u64) {
         if !self.functions[f].setup.is_host_pf() {
             return;
         }
         let vfs = self.possible_host_vfs(self.manager_of(f));
         for vf in vfs.into_iter().filter(|vf| self.is_enabled(*vf)).collect::<Vec<_>>() {
-            self.dismiss(vf, 0);
+            self.dismiss(vf, now);
         }
     }
 

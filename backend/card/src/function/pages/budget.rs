@@ -191,13 +191,19 @@ impl<M: DmaSpace + 'static> Card<M> {
         }
     }
 
-    /// The event: `pages` more (or, negative, fewer) for `owner`.
-    pub(super) fn post_page_request(&self, giver: FunctionIndex, owner: Owner, pages: i64) {
-        let pages = pages.clamp(i32::MIN.into(), i32::MAX.into()) as i32;
+    /// A page request event about `owner`, which says no more yet.
+    pub(super) fn page_event(&self, giver: FunctionIndex, owner: Owner) -> [u8; mlx5_eqe_page_req::SIZE] {
         let mut data = [0u8; mlx5_eqe_page_req::SIZE];
         mlx5_eqe_page_req::func_id.set(&mut data, u64::from(self.page_id(giver, owner)));
         let embedded_cpu = self.is_embedded_id(giver, self.page_id_mode(giver), owner);
         mlx5_eqe_page_req::embedded_cpu_function.set(&mut data, u64::from(embedded_cpu));
+        data
+    }
+
+    /// The event: `pages` more (or, negative, fewer) for `owner`.
+    pub(super) fn post_page_request(&self, giver: FunctionIndex, owner: Owner, pages: i64) {
+        let pages = pages.clamp(i32::MIN.into(), i32::MAX.into()) as i32;
+        let mut data = self.page_event(giver, owner);
         mlx5_eqe_page_req::num_pages.set(&mut data, u64::from(pages.cast_unsigned()));
         self.post_event(giver, Event::PAGE_REQUEST, 0, &data);
     }

@@ -102,8 +102,7 @@ impl<M: DmaSpace + 'static> Card<M> {
         book.shrink();
         book.extra = 0;
         self.totals_mut(giver, owner).returned += released.len() as u64;
-        let mut data = [0u8; mlx5_eqe_page_req::SIZE];
-        mlx5_eqe_page_req::func_id.set(&mut data, u64::from(self.page_id(giver, owner)));
+        let mut data = self.page_event(giver, owner);
         mlx5_eqe_page_req::release_all_pages.set(&mut data, 1);
         self.post_event(giver, Event::PAGE_REQUEST, 0, &data);
     }

@@ -143,7 +143,7 @@ impl<M: DmaSpace + 'static> Card<M> {
     pub(crate) fn manage_pages(&mut self, call: &mut Call) -> Done {
         use manage_pages_in as cmd;
         let (id, embedded_cpu) = (call.get(cmd::function_id), cmd::embedded_cpu_function.is_set(call.input));
-        let own = embedded_cpu == self.functions[call.f].setup.is_embedded_cpu();
+        let own = embedded_cpu == self.is_embedded_id(call.f, self.page_id_mode(call.f), Owner::Function(call.f));
         let owner = if call.op_mod() == manage::GIVE && own && self.is_slip(call.f, id) {
             Owner::Function(call.f)
         } else {
