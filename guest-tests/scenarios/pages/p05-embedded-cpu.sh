@@ -1,0 +1,20 @@
+#!/bin/sh
+# shows: the answer to QUERY_PAGES for an embedded CPU's boot pages names function 5: they are kept under key 0x10005
+# tier: full
+# needs: kernel >= 7.2
+# fresh
+# card: embedded_cpu = true
+# card: firmware.slips.boot_id = 5
+# timeout: 180
+# broken: as p05-boot-answer-names-5. The WARN_ON_ONCE(!root) that the series' review foresaw for an embedded CPU, whose key is 0x10005 and is
+#   looked for as 5, does not come: the key is looked for as it was kept.
+. "${0%/*}/../lib/tap.sh"
+. "${0%/*}/../lib/pages.sh"
+
+begin vhca_id
+agree "after probe"
+same "boot pages are given by the id that the firmware said" 5 "$(wire_ids 'select(.op == "MANAGE_PAGES" and .id != 1)')"
+check "the function works" test -n "$(netdev "$pf0")"
+pages_under_another_key 0x5 64 "Linux 7.2 does not look for the key that it used"
+check_dmesg
+finish
