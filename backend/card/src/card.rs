@@ -64,7 +64,7 @@ pub struct FunctionSetup {
     /// The port that it is on.
     pub port: usize,
     /// Its vport on the port's e-switch: 0 is the PF, n is VF n - 1, [`SF_BASE_ID`] + n is SF n, [`ECPF_VPORT`] the PF of an
-    /// embedded CPU, [`ADJACENT_BASE`] + n a function of another PF. A PF stands before its VFs and SFs in the list, an ECPF before the functions of its host.
+    /// embedded CPU, [`ADJACENT_BASE`] + n a function of another PF. Whoever manages others stands before them in the list.
     pub vport: u16,
     /// It is a function of the host whose e-switch an embedded CPU manages.
     pub of_host: bool,
@@ -286,7 +286,6 @@ impl<M: DmaSpace + 'static> Card<M> {
         }
         front.reset();
         log::info!("{}: reset ({kind:?})", self.function_name(f));
-        self.host_vfs_end(f, now);
         let managed = self.managed(f).to_vec();
         self.has_left(f);
         self.lost_everything(f, &pages, now);
@@ -295,7 +294,7 @@ impl<M: DmaSpace + 'static> Card<M> {
             let Garbage(more) = self.reset(below, ResetKind::Disabled, now);
             garbage.extend(more);
         }
-        let alive = self.functions[f].is_pf() || self.admin(f).is_some_and(|admin| admin.enabled);
+        let alive = self.functions[f].is_pf() || self.is_enabled(f);
         front.set_initializing(!alive);
         self.vhca_state_changed(f);
         Garbage(garbage)

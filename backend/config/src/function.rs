@@ -1,4 +1,4 @@
-//! Names of functions: `pf0`, `pf0host`, `pf0vf3`, `pf0sf1`, `ep0`.
+//! Names of functions: `pf0`, `pf0host`, `pf0vf3`, `pf0sf1`, `pf0adj0`, `ep0`.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 
 /// One function of a card.
 ///
-/// The text form is what file names, scenarios and `--function` use: `pf1`, `pf0host`, `pf0vf3`, `pf0sf1`, `pf0adj0`, `ep0`. The order is
-/// PFs, then hosts' PFs, then VFs (by PF, then by number), then SFs, then those of others, then endpoints.
+/// The text form is what file names, scenarios and `--function` use: `pf1`, `pf0host`, `pf0vf3`, `pf0sf1`, `pf0adj0`, `ep0`. The
+/// order is PFs, then hosts' PFs, then VFs (by PF, then by number), then SFs, then those of others, then endpoints.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub enum FunctionName {
@@ -44,7 +44,7 @@ pub enum FunctionName {
 
 /// A function name that does not parse.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("'{0}' is not a function name: write pf0, pf0vf3, pf0sf1 or ep0")]
+#[error("'{0}' is not a function name: write pf0, pf0host, pf0vf3, pf0sf1, pf0adj0 or ep0")]
 pub struct FunctionNameError(String);
 
 impl FunctionName {
@@ -193,9 +193,10 @@ mod tests {
     }
 
     #[test]
-    fn order_is_pfs_hosts_vfs_sfs_endpoints() {
+    fn order_is_pfs_hosts_vfs_sfs_others_endpoints() {
         let mut names = [
             FunctionName::Endpoint(0),
+            FunctionName::Adjacent { pf: 0, vf: 0 },
             FunctionName::HostPf(0),
             FunctionName::sf(0, 0),
             FunctionName::vf(0, 10),
@@ -203,6 +204,6 @@ mod tests {
             FunctionName::pf(1),
         ];
         names.sort();
-        assert_eq!(names.map(|n| n.to_string()), ["pf1", "pf0host", "pf0vf2", "pf0vf10", "pf0sf0", "ep0"]);
+        assert_eq!(names.map(|n| n.to_string()), ["pf1", "pf0host", "pf0vf2", "pf0vf10", "pf0sf0", "pf0adj0", "ep0"]);
     }
 }

@@ -18,6 +18,7 @@ pub mod control;
 pub mod dir;
 pub mod fault;
 mod function;
+mod keys;
 mod parse;
 mod placement;
 mod qemu_args;
@@ -30,7 +31,7 @@ pub use card::{
     Speed, VfPages,
 };
 pub use function::{FunctionName, FunctionNameError};
-pub use parse::CardError;
+pub use keys::CardError;
 pub use placement::{PlacedFunction, Placement, PlacementError, RootPort};
 pub use qemu_args::{ArgsError, Format, device_args, qemu_args};
 pub use size::{MemSize, MemSizeError};

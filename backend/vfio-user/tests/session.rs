@@ -2,6 +2,8 @@
 
 mod common;
 
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -249,6 +251,46 @@ fn a_second_client_is_refused_and_a_later_one_accepted() {
     server.device.wait_for(&Event::Disconnected);
     let third = server.connect();
     assert_eq!(third.region_read_u32(7, 0).unwrap(), 0x101d_15b3);
+}
+
+#[test]
+fn whoever_knocks_when_a_client_leaves_is_its_successor() {
+    let server = Server::start();
+    for _ in 0..100 {
+        // Nobody waits in between: the knock is heard before the end of the last connection, or after it.
+        let client = server.connect();
+        assert_eq!(client.region_read_u32(7, 0).unwrap(), 0x101d_15b3);
+    }
+}
+
+#[test]
+fn the_stop_ends_connections_that_say_nothing() {
+    // Before VERSION, after it, and in the middle of a message.
+    let server = Server::start();
+    let mut mute = UnixStream::connect(&server.path).unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(20));
+    drop(server);
+    assert_eq!(mute.read(&mut [0; 1]).unwrap(), 0);
+
+    let server = Server::start();
+    let idle = server.connect();
+    drop(server);
+    assert!(idle.region_read_u32(7, 0).is_err());
+
+    let server = Server::start();
+    let mut half = UnixStream::connect(&server.path).unwrap();
+    half.write_all(&[1, 2, 3]).unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(20));
+    drop(server);
+    assert_eq!(half.read(&mut [0; 1]).unwrap_or(0), 0);
+}
+
+#[test]
+fn a_client_that_sends_nothing_more_is_gone() {
+    let server = Server::start();
+    let half = UnixStream::connect(&server.path).unwrap();
+    half.shutdown(std::net::Shutdown::Write).unwrap();
+    assert_eq!(server.connect().region_read_u32(7, 0).unwrap(), 0x101d_15b3);
 }
 
 #[test]

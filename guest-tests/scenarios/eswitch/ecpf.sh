@@ -6,18 +6,12 @@
 # card: vfs = 4
 # timeout: 300
 # broken: representors of a host that stay or do not come, pages in the counter of another kind of function, a time-out while the driver goes
-. "${0%/*}/../lib/tap.sh"
-. "${0%/*}/../lib/vfs.sh"
-. "${0%/*}/../lib/pages.sh"
-. "${0%/*}/../lib/eswitch.sh"
 . "${0%/*}/../lib/ecpf.sh"
 
-begin_ecpf
-forgets 3
+begin_ecpf 3
 same "the host can have four VFs" 4 "$possible"
 check "both ports come up" two_ports
 check "without an e-switch the ports reach each other" all_echoes 5 ping -i 0.05 192.0.2.2
-own=$(total)
 same "its own pages are what the card holds" "$(card pf0/pages/held)" "$own"
 same "it is an embedded CPU's" 0xfffe "$(emu inspect --json eswitch | jq -r '.pf0.vports[0].vport')"
 

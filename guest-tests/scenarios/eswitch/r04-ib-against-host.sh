@@ -7,11 +7,6 @@
 # timeout: 900
 # leaves: 1 modify header
 # broken: a crash in a representor's load, work of an event that nobody does any more, a lock that is never given back
-. "${0%/*}/../lib/tap.sh"
-. "${0%/*}/../lib/vfs.sh"
-. "${0%/*}/../lib/pages.sh"
-. "${0%/*}/../lib/eswitch.sh"
-. "${0%/*}/../lib/rdma.sh"
 . "${0%/*}/../lib/ecpf.sh"
 
 # ib_of_host COUNT: the IB device of pf0 has a port for the uplink, its own vport, the host's PF and each of COUNT VFs.
@@ -19,8 +14,7 @@ ib_of_host() {
 	[ "$(ib_netdevs "$pf0" | grep -c .)" = $(($1 + 3)) ]
 }
 
-begin_ecpf
-forgets 1
+begin_ecpf 1
 races_messages
 check "the e-switch changes to switchdev" eswitch "$pf0" switchdev
 check "${rounds:=10} rounds of the host's VFs against RDMA's driver" rounds_against "$rounds" "host_vfs 4" "host_vfs 0"

@@ -7,15 +7,9 @@
 # timeout: 600
 # leaves: 1 modify header
 # broken: a hung task (the queue of work is destroyed while its worker waits for devlink's lock), work of the last mode done in the next
-. "${0%/*}/../lib/tap.sh"
-. "${0%/*}/../lib/vfs.sh"
-. "${0%/*}/../lib/pages.sh"
-. "${0%/*}/../lib/eswitch.sh"
 . "${0%/*}/../lib/ecpf.sh"
 
-begin_ecpf
-forgets 10
-own=$(total)
+begin_ecpf 10
 
 # back_at_once WHEN COMMAND…: after events it takes seconds, not more, and nothing of the host is left.
 back_at_once() {

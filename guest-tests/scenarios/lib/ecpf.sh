@@ -1,19 +1,24 @@
-# For scenarios of an embedded CPU that manages the e-switch of a host; they source vfs.sh, pages.sh and eswitch.sh, too.
+# For scenarios of an embedded CPU that manages the e-switch of a host, with all that they stand on.
+. "${0%/*}/../lib/tap.sh"
+. "${0%/*}/../lib/vfs.sh"
+. "${0%/*}/../lib/pages.sh"
+. "${0%/*}/../lib/eswitch.sh"
+. "${0%/*}/../lib/rdma.sh"
 
-# begin_ecpf: the driver is there; sets $pf0 and $pf1, and $possible, the VFs that the host of pf0 can have.
+# begin_ecpf COUNT: the driver is there; sets $pf0 and $pf1, $own, the pages that it has given for pf0, and $possible, the VFs that
+# the host of pf0 can have. The scenario changes to switchdev mode COUNT times: esw_create_offloads_acl_tables makes the ingress
+# ACL of the manager's vport, and so does whoever enables that vport, which is done for embedded CPUs only, so that each time the
+# first modify header and its rule are forgotten. Their sizes are what kmemleak says of struct mlx5_modify_hdr and struct
+# mlx5_flow_handle in the debug kernel.
 begin_ecpf() {
+	known_leak 192 "$1"
+	known_leak 16 "$1"
 	can_ask || skip_all "the card can't be asked"
 	load
 	here
 	switchdev_messages
+	own=$(total)
 	possible=$(emu inspect --json functions | jq '[keys[] | select(startswith("pf0vf"))] | length')
-}
-
-# forgets COUNT: esw_create_offloads_acl_tables makes the ingress ACL of the manager's vport, and so does whoever enables that
-# vport, which is done for embedded CPUs only: each of COUNT changes to switchdev mode forgets the first modify header and its rule.
-forgets() {
-	known_leak 192 "$1"
-	known_leak 16 "$1"
 }
 
 # host_vfs COUNT: the host of pf0 has so many VFs from now on.

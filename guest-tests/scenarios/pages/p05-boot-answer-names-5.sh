@@ -14,10 +14,6 @@
 . "${0%/*}/../lib/tap.sh"
 . "${0%/*}/../lib/pages.sh"
 
-begin vhca_id
-agree "after probe"
-same "boot pages are given by the id that the firmware said" 5 "$(wire_ids 'select(.op == "MANAGE_PAGES" and .id != 1)')"
-check "the function works" test -n "$(netdev "$pf0")"
-pages_under_another_key 0x5 64 "Linux 7.2 does not look for the key that it used"
+boot_pages_under_5
 check_dmesg
 finish

@@ -12,12 +12,6 @@
 . "${0%/*}/../lib/tap.sh"
 . "${0%/*}/../lib/pages.sh"
 
-begin vhca_id
-agree "after probe"
-same "boot pages are given by the id that the firmware said" 5 "$(wire_ids 'select(.op == "MANAGE_PAGES" and .id != 1)')"
-check "the function works" test -n "$(netdev "$pf0")"
-pages_under_another_key 0x5 64 "Linux 7.2 does not look for the key that it used"
-# Which pages come back is the firmware's choice: each that the driver does not find, for it is under the other key, is one more.
-pages_leak 128
+boot_pages_under_5
 check_dmesg
 finish

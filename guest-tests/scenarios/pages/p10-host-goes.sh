@@ -7,15 +7,9 @@
 # timeout: 240
 # leaves: 1 modify header
 # broken: pages of a host in the counter of another kind of function, a counter that does not come back to 0, a time-out of two minutes as the driver goes
-. "${0%/*}/../lib/tap.sh"
-. "${0%/*}/../lib/vfs.sh"
-. "${0%/*}/../lib/pages.sh"
-. "${0%/*}/../lib/eswitch.sh"
 . "${0%/*}/../lib/ecpf.sh"
 
-begin_ecpf
-forgets 4
-own=$(total)
+begin_ecpf 4
 same "its own pages are what the card holds" "$(card pf0/pages/held)" "$own"
 for round in 1 2; do
 	check "the e-switch changes to switchdev ($round)" eswitch "$pf0" switchdev

@@ -7,10 +7,6 @@
 # timeout: 180
 # leaves: 1 modify header
 # broken: pages of an embedded CPU's host in the counter of another kind of function
-. "${0%/*}/../lib/tap.sh"
-. "${0%/*}/../lib/vfs.sh"
-. "${0%/*}/../lib/pages.sh"
-. "${0%/*}/../lib/eswitch.sh"
 . "${0%/*}/../lib/ecpf.sh"
 
 # kinds: what the driver counts for a host's PF, VFs, VFs of its own, SFs.
@@ -18,8 +14,7 @@ kinds() {
 	echo "$(counter fw_pages_host_pf) $(counter fw_pages_vfs) $(counter fw_pages_ec_vfs) $(counter fw_pages_sfs)"
 }
 
-begin_ecpf
-forgets 1
+begin_ecpf 1
 same "the driver names pages by VHCA ids" vhca_id "$(card pf0/pages/mode | jq -r .)"
 check "the e-switch changes to switchdev" eswitch "$pf0" switchdev
 check "the host's PF has its pages" until_true 20 host_books host_pf pf0host

@@ -64,11 +64,7 @@ impl<M: DmaSpace + 'static> Card<M> {
         if !self.functions[f].setup.is_adjacent() {
             return bad_param(Syndrome::WrongVport, format!("the vport of {} was not created", self.function_name(f)));
         }
-        *self.admin_mut(f) = VportAdmin::default();
-        let fresh = self.fresh_state(f);
-        self.functions[f].state.caps = fresh.caps;
-        self.functions[f].state.vport = fresh.vport;
-        self.settle_vf_pages(f);
+        self.forget_vport(f, VportAdmin::default());
         Ok(())
     }
 

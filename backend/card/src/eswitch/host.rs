@@ -10,7 +10,7 @@ use mlx5emu_prm::layouts::{host_params_context, query_esw_functions_out};
 use mlx5emu_prm::opcode::Status;
 
 use super::PF_VPORT;
-use crate::card::{Card, FunctionIndex, ResetKind};
+use crate::card::{Card, FunctionIndex};
 use crate::commands::queue::Call;
 use crate::error::{Done, Syndrome, refuse};
 
@@ -28,10 +28,6 @@ impl<M: DmaSpace + 'static> Card<M> {
             setup.of_host && !setup.is_host_pf()
         };
         self.managed(f).iter().copied().filter(is_vf).collect()
-    }
-
-    fn is_enabled(&self, f: FunctionIndex) -> bool {
-        self.admin(f).is_some_and(|admin| admin.enabled)
     }
 
     pub(crate) fn query_esw_functions(&mut self, call: &mut Call) -> Done {
@@ -85,20 +81,11 @@ impl<M: DmaSpace + 'static> Card<M> {
         Ok(())
     }
 
-    /// The host's PF, or the embedded CPU's, has gone: so have the host's VFs.
-    pub(crate) fn host_vfs_end(&mut self, f: FunctionIndex, now: u64) {
+    /// The host's VFs that are there, if `f` is its PF: they go with it.
+    pub(crate) fn vfs_of_host_pf(&self, f: FunctionIndex) -> Vec<FunctionIndex> {
         if !self.functions[f].setup.is_host_pf() {
-            return;
+            return Vec::new();
         }
-        let vfs = self.possible_host_vfs(self.manager_of(f));
-        for vf in vfs.into_iter().filter(|vf| self.is_enabled(*vf)).collect::<Vec<_>>() {
-            self.dismiss(vf, now);
-        }
-    }
-
-    /// One that is managed is no more what it was.
-    fn dismiss(&mut self, f: FunctionIndex, now: u64) {
-        self.admin_mut(f).enabled = false;
-        drop(self.reset(f, ResetKind::Disabled, now));
+        self.possible_host_vfs(self.manager_of(f)).into_iter().filter(|vf| self.is_enabled(*vf)).collect()
     }
 }

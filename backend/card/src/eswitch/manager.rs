@@ -125,6 +125,21 @@ impl<M: DmaSpace + 'static> Card<M> {
         self.functions.get(self.manager_of(f))?.state.eswitch.vports.get(&function.setup.vport)
     }
 
+    /// Whether the PF of `f` has enabled it.
+    pub(crate) fn is_enabled(&self, f: FunctionIndex) -> bool {
+        self.admin(f).is_some_and(|admin| admin.enabled)
+    }
+
+    /// What was said of the vport of `f`, by its PF and by its own driver, is forgotten: whoever has it next finds nothing of
+    /// its last life. `admin` is what the PF says from now on.
+    pub(super) fn forget_vport(&mut self, f: FunctionIndex, admin: VportAdmin) {
+        *self.admin_mut(f) = admin;
+        let fresh = self.fresh_state(f);
+        self.functions[f].state.caps = fresh.caps;
+        self.functions[f].state.vport = fresh.vport;
+        self.settle_vf_pages(f);
+    }
+
     /// The state of `f` after a reset: new, but for what its PF says of it.
     pub(crate) fn fresh_state(&self, f: FunctionIndex) -> State {
         let function = &self.functions[f];

@@ -51,7 +51,7 @@ pub enum AdminState {
 /// What a PF says of a vport.
 #[derive(Debug)]
 pub struct VportAdmin {
-    /// ENABLE_HCA by the PF: the function may be used.
+    /// ENABLE_HCA by the PF: the function may be used. Of an adjacent function: its vport is connected.
     pub enabled: bool,
     /// Its link.
     pub state: AdminState,

@@ -16,6 +16,7 @@ use mlx5emu_prm::layouts::{
 use mlx5emu_prm::opcode::Status;
 use mlx5emu_prm::states::VhcaState;
 
+use super::VportAdmin;
 use crate::card::{Card, FunctionIndex};
 use crate::commands::queue::Call;
 use crate::error::{Done, Stop, Syndrome, bad_param, refuse};
@@ -33,7 +34,7 @@ pub const EVENT_SWITCHES: [(VhcaState, Field); 5] = [
 /// What a PF says of a function's state, and was told of it.
 #[derive(Debug, Default)]
 pub struct Vhca {
-    /// ALLOC_SF; a VF needs none.
+    /// ALLOC_SF, or CREATE_ESW_VPORT; a VF needs none.
     pub allocated: bool,
     /// An SF that is disabled while its driver has it.
     pub leaving: bool,
@@ -53,15 +54,9 @@ impl<M: DmaSpace + 'static> Card<M> {
             self.admin(f).map_or((false, false, false), |a| (a.enabled, a.vhca.allocated, a.vhca.leaving));
         match function.state.hca {
             _ if function.is_pf() => VhcaState::IN_USE,
-            _ if function.setup.is_sf() && !allocated => VhcaState::INVALID,
-            // Its vport is there or not; its own PF has its state.
-            _ if function.setup.is_adjacent() => {
-                if allocated {
-                    VhcaState::IN_USE
-                } else {
-                    VhcaState::INVALID
-                }
-            }
+            _ if (function.setup.is_sf() || function.setup.is_adjacent()) && !allocated => VhcaState::INVALID,
+            // What else there is to know of it, its own PF knows.
+            _ if function.setup.is_adjacent() => VhcaState::IN_USE,
             _ if leaving => VhcaState::TEARDOWN_REQUEST,
             _ if !enabled => VhcaState::ALLOCATED,
             HcaState::Disabled => VhcaState::ACTIVE,
@@ -135,15 +130,10 @@ impl<M: DmaSpace + 'static> Card<M> {
             let why = format!("{} is {state}, not ALLOCATED", self.function_name(f));
             return refuse(Status::BAD_RES_STATE, Syndrome::WrongHcaState, why);
         }
-        // Who has it next finds nothing of its last life: its address, its link, its e-switch context. That somebody wants to
-        // know of its states stays.
-        let admin = self.admin_mut(f);
-        let vhca = Vhca { armed: admin.vhca.armed, known: Some(VhcaState::INVALID), ..Vhca::default() };
-        *admin = super::VportAdmin { vhca, ..super::VportAdmin::default() };
-        let fresh = self.fresh_state(f);
-        self.functions[f].state.caps = fresh.caps;
-        self.functions[f].state.vport = fresh.vport;
-        self.settle_vf_pages(f);
+        // That somebody wants to know of its states stays.
+        let armed = self.admin_mut(f).vhca.armed;
+        let vhca = Vhca { armed, known: Some(VhcaState::INVALID), ..Vhca::default() };
+        self.forget_vport(f, VportAdmin { vhca, ..VportAdmin::default() });
         self.vhca_state_changed(f);
         Ok(())
     }

@@ -67,7 +67,7 @@ impl Capabilities {
         let mut groups = BTreeMap::new();
         let mut offered = vec![
             (CapType::GENERAL, general),
-            (CapType::GENERAL_2, general_2(setup, adjacent)),
+            (CapType::GENERAL_2, general_2()),
             (CapType::ETHERNET_OFFLOADS, ethernet_offloads()),
             (CapType::FLOW_TABLE, flow_tables(manager)),
             (CapType::SHAMPO, shampo()),
@@ -83,6 +83,9 @@ impl Capabilities {
                 if let Some(window) = sfs.clone().map(|sf| sf.bar0).min() {
                     has_sfs(&mut area, sfs.clone().count() as u64, window);
                 }
+            }
+            if manager && kind == CapType::GENERAL_2 {
+                cmd_hca_cap_2::delegated_vhca_max.set(&mut area, adjacent as u64);
             }
             let max = area.clone();
             if kind == CapType::GENERAL {
@@ -240,12 +243,8 @@ fn general(setup: &FunctionSetup, ids: PageIds) -> Box<[u8]> {
     a
 }
 
-/// `adjacent` functions of others are delegated to the e-switch.
-fn general_2(setup: &FunctionSetup, adjacent: usize) -> Box<[u8]> {
+fn general_2() -> Box<[u8]> {
     let mut a = area();
-    if setup.is_pf() {
-        cmd_hca_cap_2::delegated_vhca_max.set(&mut a, adjacent as u64);
-    }
     cmd_hca_cap_2::log_min_mkey_entity_size.set(&mut a, u64::from(memory::LOG_MIN_PAGE));
     // Ranges of one length may be as short as an entry of split headers.
     let shortest = *ethernet::shampo::LOG_ENTRY_SIZE.start();

@@ -34,7 +34,7 @@ impl<M: DmaSpace + 'static> Card<M> {
         if f != call.f {
             return self.enable_managed(f);
         }
-        if !self.functions[f].is_pf() && !self.admin(f).is_some_and(|admin| admin.enabled) {
+        if !self.functions[f].is_pf() && !self.is_enabled(f) {
             return refuse(Status::BAD_SYS_STATE, Syndrome::WrongHcaState, "the PF has not enabled this function");
         }
         let state = &mut self.functions[f].state;
@@ -114,14 +114,23 @@ impl<M: DmaSpace + 'static> Card<M> {
         let function = &self.functions[f];
         // One that has failed could never leave.
         let used = function.setup.is_sf() && function.state.hca != HcaState::Disabled && !function.front.is_dead();
-        let admin = self.admin_mut(f);
-        (admin.enabled, admin.vhca.leaving) = (false, used);
         if used {
+            let admin = self.admin_mut(f);
+            (admin.enabled, admin.vhca.leaving) = (false, true);
             self.vhca_state_changed(f);
-            return Ok(());
+        } else {
+            self.dismiss(f, now);
         }
-        drop(self.reset(f, ResetKind::Disabled, now));
         Ok(())
+    }
+
+    /// One that is managed is no more what it was; with a host's PF its VFs go, too.
+    pub(crate) fn dismiss(&mut self, f: FunctionIndex, now: u64) {
+        for vf in self.vfs_of_host_pf(f) {
+            self.dismiss(vf, now);
+        }
+        self.admin_mut(f).enabled = false;
+        drop(self.reset(f, ResetKind::Disabled, now));
     }
 
     /// The state of `f` was replaced by a fresh one: what hangs on it follows. `pages` is what its driver had given.

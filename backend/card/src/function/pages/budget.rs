@@ -274,7 +274,7 @@ impl<M: DmaSpace + 'static> Card<M> {
     /// A VF needs less than it did: the PF may have the rest back.
     pub(crate) fn settle_vf_pages(&mut self, f: FunctionIndex) {
         let (manager, owner) = (self.manager_of(f), Owner::Function(f));
-        let enabled = self.admin(f).is_some_and(|admin| admin.enabled);
+        let enabled = self.is_enabled(f);
         let book = self.functions[manager].state.pages.book_mut(owner);
         (book.asked, book.refused, book.waits_until) = (0, false, None);
         book.shrink();

@@ -1,8 +1,8 @@
 //! By which ids a driver and the firmware name the functions that pages are for.
 //!
 //! From ENABLE_HCA on it is the function id: 0 is the function itself, n is VF n - 1 of a PF,
-//! 0x8000 + n its SF n. An embedded CPU sets `embedded_cpu_function` for itself; without, 0 to n are its host's. When the driver sets
-//! `icm_mng_function_id_mode` in SET_HCA_CAP it is the VHCA id from then on, in QUERY_PAGES, MANAGE_PAGES and page request
+//! 0x8000 + n its SF n. An embedded CPU sets `embedded_cpu_function` for itself; without, 0 to n are its host's.
+//! When the driver sets `icm_mng_function_id_mode` in SET_HCA_CAP it is the VHCA id from then on, in QUERY_PAGES, MANAGE_PAGES and page request
 //! events, until DISABLE_HCA or a reset. QUERY_PAGES for boot pages keeps the function id in either mode.
 
 use mlx5emu_pci_model::DmaSpace;
