@@ -340,7 +340,7 @@ impl<M: DmaSpace + 'static> Card<M> {
             front.sends.take(DOORBELLS, &mut numbers);
             turn.extend(numbers.drain(..));
         }
-        if !turn.is_empty() && (self.is_held_off(f) || self.is_paused(f, now)) {
+        if !turn.is_empty() && (self.is_held_off(f) || self.is_paused(f, now) || self.must_wait(f, now)) {
             // Whoever makes room or lets go has this function served again.
             served.more = front.has_bells();
             return Ok(served);
@@ -410,14 +410,14 @@ impl<M: DmaSpace + 'static> Card<M> {
                 || function.front.first_slot().is_some()
                 || !ethernet.backlog.is_empty()
                 || !ethernet.overdue.lock().is_empty()
-                || (!ethernet.turn.lock().is_empty() && !self.was_paused(f))
+                || (!ethernet.turn.lock().is_empty() && !self.was_held(f))
         })
     }
 
-    /// Whether doorbells of `f`'s queues are to be looked at: those of send queues not while its port is held off.
+    /// Whether doorbells of `f`'s queues are to be looked at: those of send queues not while they may not send.
     pub fn rung(&self, f: FunctionIndex) -> bool {
         self.functions.get(f).is_some_and(|function| {
-            function.front.has_bells() || (!function.front.sends.is_empty() && !self.was_paused(f))
+            function.front.has_bells() || (!function.front.sends.is_empty() && !self.was_held(f))
         })
     }
 

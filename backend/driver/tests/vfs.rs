@@ -8,7 +8,6 @@ use common::vfs::*;
 use common::{Drv, goodbye, plain};
 use mlx5emu_card::ResetKind;
 use mlx5emu_driver::command::input;
-use mlx5emu_driver::in_process::SharedWorld;
 use mlx5emu_driver::{Config, Driver, Error, NetConfig, pages};
 use mlx5emu_prm::event::Event;
 use mlx5emu_prm::layouts::*;
@@ -35,27 +34,6 @@ fn set_state(pf: &mut Drv, vport: u32, state: u64) {
     modify_vport_state_in::vport_number.set(&mut cmd, vport.into());
     modify_vport_state_in::admin_state.set(&mut cmd, state);
     pf.command(&cmd, OUT).unwrap();
-}
-
-/// Both VFs open, with addresses, behind an FDB that knows everybody on the port.
-fn switched(seed: u64) -> (SharedWorld, Drv, Drv, [Drv; 2], Fdb) {
-    let (world, mut pf, other, hosts) = card(seed);
-    let fdb = Fdb::new(&mut pf);
-    let own = common::mac(&pf);
-    pf.command(&fdb.entry(0, own, &[0]), OUT).unwrap();
-    let mut vfs = Vec::new();
-    for (host, n) in hosts.into_iter().zip(1u8..) {
-        enable(&world, &mut pf, n.into());
-        set_mac(&mut pf, n.into(), mac(n));
-        pf.command(&fdb.entry(n.into(), mac(n), &[n.into()]), OUT).unwrap();
-        let mut vf = Driver::probe(host, Config::default()).unwrap();
-        vf.open(net()).unwrap();
-        assert!(vf.link_up().unwrap());
-        assert_eq!(common::mac(&vf), mac(n), "the PF's address is the VF's");
-        vfs.push(vf);
-    }
-    let vfs = <[Drv; 2]>::try_from(vfs).ok().unwrap();
-    (world, pf, other, vfs, fdb)
 }
 
 #[test]

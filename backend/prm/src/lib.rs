@@ -3,7 +3,7 @@
 //! register and capability lies, and what numbers mean. It has no behaviour.
 //!
 //! * [`mod@layouts`]: one module for each structure, named as the kernel names it; [`Field`] reads and writes.
-//! * [`opcode`], [`event`], [`register`], [`states`], [`steering`], [`wqe`], [`capability`]: numbers with names, all open.
+//! * [`opcode`], [`event`], [`register`], [`states`], [`steering`], [`scheduling`], [`wqe`], [`capability`]: numbers with names, all open.
 //! * [`uar`]: the doorbells.
 //! * [`command`]: which layouts a command has. [`search`]: a field by its path, for fault rules. [`decode`]: a structure
 //!   field by field, for people. [`views`]: what depends on another field.
@@ -39,6 +39,7 @@ pub mod layouts;
 pub mod names;
 pub mod opcode;
 pub mod register;
+pub mod scheduling;
 pub mod search;
 pub mod states;
 pub mod steering;

@@ -181,6 +181,7 @@ pub fn all() -> impl Iterator<Item = &'static Names> {
         crate::states::ENUMS,
         crate::capability::ENUMS,
         crate::steering::ENUMS,
+        crate::scheduling::ENUMS,
         crate::wqe::ENUMS,
     ]
     .into_iter()

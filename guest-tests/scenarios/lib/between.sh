@@ -89,9 +89,16 @@ oracles() {
 unknown_leaks() {
 	touch /run/mlx5emu.known_leaks
 	busybox awk '
-		FILENAME != ARGV[2] { known[$1] = $2; next }
-		/^unreferenced object/ { size = $5; sub(/[^0-9]*$/, "", size); leaks = known[size]-- > 0 }
-		!leaks { print "kmemleak: " $0 }
+		FILENAME != ARGV[2] { size[++known] = $1; left[known] = $2; regex[known] = $3; next }
+		function judge(  n) {
+			for (n = 1; n <= known; n++)
+				if (report ~ "size " size[n] "\\)" && report ~ regex[n] && left[n]-- > 0) report = ""
+			printf "%s", report
+			report = ""
+		}
+		/^unreferenced object/ { judge() }
+		{ report = report "kmemleak: " $0 "\n" }
+		END { judge() }
 	' /run/mlx5emu.known_leaks /run/mlx5emu.leaks
 }
 

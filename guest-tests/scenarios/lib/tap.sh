@@ -36,8 +36,13 @@ todo() {
 	todo=
 }
 
+# since VERSION: the kernel is that one, 7.2 say, or a newer one.
+since() {
+	[ "$(printf '%s\n' "$1" "$(uname -r)" | sort -V | head -n 1)" = "$1" ]
+}
+
 todo_before() {
-	if [ "$(printf '%s\n' "$1" "$(uname -r)" | sort -V | head -n 1)" = "$1" ]; then
+	if since "$1"; then
 		shift 2
 		"$@"
 	else
@@ -301,10 +306,11 @@ $regex"
 	done
 }
 
-# known_leak SIZE COUNT: the kernel is known to lose so many objects of that size in this scenario, at most: kmemleak may say so. It
-# does when the driver is gone, and then knows the driver's functions by address only.
+# known_leak SIZE COUNT [REGEX]: the kernel is known to lose so many objects of that size in this scenario, at most, and something
+# in kmemleak's report of each is like REGEX. It reports when the driver is gone, and then knows the driver's functions by address
+# only; those of the kernel proper by name.
 known_leak() {
-	echo "$1 $2" >>/run/mlx5emu.known_leaks
+	echo "$1 $2 ${3:-.}" >>/run/mlx5emu.known_leaks
 }
 
 # messages [LEVELS]: the kernel's log without the traces of tolerated warnings; of some levels only (warn|err…). A trace is one

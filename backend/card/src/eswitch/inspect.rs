@@ -33,6 +33,7 @@ impl<M: DmaSpace + 'static> Card<M> {
         json!({
             "fdb": root(steering, TableType::Fdb, PF_VPORT),
             "vports": shown,
+            "scheduling": self.inspect_scheduling(pf.index),
             "tables": self.inspect_tables(pf),
             "rules": self.inspect_rules(pf),
         })
@@ -98,13 +99,17 @@ impl<M: DmaSpace + 'static> Card<M> {
         rules.into()
     }
 
+    /// The function at a vport of the e-switch that `pf` manages.
+    pub(super) fn name_of_vport(&self, pf: FunctionIndex, vport: u16) -> String {
+        let port = self.functions.get(pf).map_or(0, |pf| pf.port);
+        let function = self.function_of_vport(port, vport).and_then(|f| self.functions.get(f));
+        function.map_or_else(|| vport_name(vport), |f| f.name.clone())
+    }
+
     fn destination_name(&self, pf: &Function<M>, destination: &Destination) -> String {
         match destination {
             Destination::Vport { vport: UPLINK, .. } | Destination::Uplink { .. } => "uplink".into(),
-            Destination::Vport { vport, .. } => {
-                let function = self.function_of_vport(pf.port, *vport).and_then(|f| self.functions.get(f));
-                function.map_or_else(|| vport_name(*vport), |f| f.name.clone())
-            }
+            Destination::Vport { vport, .. } => self.name_of_vport(pf.index, *vport),
             Destination::Table(id) => format!("table {}", id.0),
             Destination::Tir(tirn) => format!("TIR {tirn}"),
             other => format!("{other:?}"),

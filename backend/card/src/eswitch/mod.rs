@@ -12,6 +12,7 @@ pub mod host;
 mod inspect;
 pub mod l2;
 pub mod manager;
+pub(crate) mod scheduling;
 pub mod sub_functions;
 pub mod switch;
 pub mod vport;
@@ -21,6 +22,7 @@ use std::collections::BTreeMap;
 use mlx5emu_prm::layouts::esw_vport_context;
 
 use l2::L2Entry;
+use scheduling::Scheduling;
 use sub_functions::Vhca;
 
 /// The PF; a host's, if an embedded CPU manages the e-switch.
@@ -103,12 +105,14 @@ impl ContextChange {
 }
 
 /// What the PF of a port keeps of its e-switch.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Eswitch {
     /// By vport; those of whom nothing was said are absent.
     pub vports: BTreeMap<u16, VportAdmin>,
     /// The L2 table (MPFS): which addresses the wire's side lets in.
     pub l2: BTreeMap<u32, L2Entry>,
+    /// Rates and shares of its vports.
+    pub(crate) scheduling: Scheduling,
 }
 
 impl Eswitch {

@@ -31,6 +31,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use mlx5emu_steering::tables::{HashKey, Limits, Steering};
 use parking_lot::Mutex;
 
+use crate::eswitch::scheduling::Hold;
 use crate::faults::queue::Stalls;
 use crate::table::Table;
 use backlog::Backlog;
@@ -152,6 +153,8 @@ pub struct Ethernet {
     pub(crate) turn: Mutex<VecDeque<u32>>,
     /// Send queues that fault rules delay.
     pub(crate) stalls: Stalls,
+    /// What the scheduling of its e-switch holds back.
+    pub(crate) hold: Hold,
     /// Receive queues with packets that grow: (deadline, rqn).
     pub(crate) merge_timers: Mutex<BTreeSet<(u64, u32)>>,
     /// Receive queues whose packets are due and wait for memory that only messages reach.
@@ -186,6 +189,7 @@ impl Ethernet {
             steering: Steering::new(HashKey([hash_key.0, hash_key.1]), limits),
             turn: Mutex::default(),
             stalls: Stalls::default(),
+            hold: Hold::default(),
             merge_timers: Mutex::default(),
             overdue: Mutex::default(),
             rq_failed: AtomicBool::new(false),

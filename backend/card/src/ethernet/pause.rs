@@ -419,6 +419,11 @@ impl<M: DmaSpace + 'static> Card<M> {
         off
     }
 
+    /// Whether `f` was held when it was last to send: its port was paused, or it was not its turn.
+    pub(crate) fn was_held(&self, f: FunctionIndex) -> bool {
+        self.was_paused(f) || self.functions.get(f).is_some_and(|function| function.state.ethernet.hold.is_on())
+    }
+
     /// Whether `f`'s port was held off when it was last to send.
     pub fn was_paused(&self, f: FunctionIndex) -> bool {
         self.functions.get(f).and_then(|f| self.ports.get(f.port)).is_some_and(|p| p.pause.off.load(Acquire))
@@ -431,8 +436,9 @@ impl<M: DmaSpace + 'static> Card<M> {
         let retry = || (p.holds() && self.porter(function.port) == Some(f)).then(|| p.retry_at.load(Acquire));
         let sends = || !(function.front.sends.is_empty() && function.state.ethernet.turn.lock().is_empty());
         let recheck = p.off.load(Acquire) && sends();
+        let turn = function.state.ethernet.hold.deadline().filter(|_| sends());
         let delayed = self.delay_deadline(f);
-        [retry(), recheck.then(|| p.recheck_at.load(Acquire)), delayed].into_iter().flatten().min()
+        [retry(), recheck.then(|| p.recheck_at.load(Acquire)), turn, delayed].into_iter().flatten().min()
     }
 }
 

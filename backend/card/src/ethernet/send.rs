@@ -45,6 +45,8 @@ pub struct Burst {
     ends: Vec<usize>,
     message: Vec<u8>,
     ahead: Ahead,
+    /// It ends with this many bytes.
+    limit: usize,
 }
 
 impl Burst {
@@ -126,11 +128,16 @@ impl<M: DmaSpace + 'static> Card<M> {
         let Some(Queue::Send(sq)) = function.state.ethernet.queues.find(sqn) else { return Ok(false) };
         let domain = sq.tis.and_then(|tisn| function.state.ethernet.tis.find(tisn)).map(|tis| tis.domain);
         burst.clear();
+        burst.limit = match function.state.ethernet.hold.burst() {
+            0 => BURST_BYTES,
+            bytes => BURST_BYTES.min(bytes as usize),
+        };
         let result = {
             let mut moving = sq.moving.lock();
             function.run_wqes(sqn, sq, &mut moving, now, burst)
         };
         let frames: SmallVec<[&[u8]; BURST_WQES]> = burst.frames().collect();
+        self.account(f, burst.bytes.len(), now);
         self.transmit(f, Sender { sqn, domain }, &frames, now, wake);
         result
     }
@@ -175,7 +182,7 @@ impl<M: DmaSpace + 'static> Function<M> {
                     moving.fault.next();
                 }
             }
-            if burst.bytes.len() >= BURST_BYTES {
+            if burst.bytes.len() >= burst.limit {
                 break;
             }
         }

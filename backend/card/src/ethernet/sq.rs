@@ -158,7 +158,7 @@ impl<M: DmaSpace + 'static> Card<M> {
         let sqn = call.get(cmd::sqn);
         let to = WqState::parse(sqc::state.get(cmd::ctx.of(call.input)))?;
         let named = WqState::parse(cmd::sq_state.get(call.input))?;
-        // Bits of the mask: 0 is the rate limit, which is not offered (cap `qos` is 0).
+        // Bits of the mask: 0 is the rate limit, which is not offered (cap `packet_pacing` is 0).
         if cmd::modify_bitmask.is_set(call.input) {
             return bad_param(Syndrome::BadCapability, "rate limits and hairpin peers are not offered");
         }

@@ -16,7 +16,7 @@ use crate::card::{FunctionSetup, Personality};
 use crate::error::{Done, Syndrome, bad_param};
 use crate::eswitch::context::FDB_TO_VPORT_REG_C;
 use crate::eswitch::sub_functions::EVENT_SWITCHES;
-use crate::eswitch::{SF_BASE_ID, l2};
+use crate::eswitch::{SF_BASE_ID, l2, scheduling};
 use crate::function::front::UAR_PAGE;
 use crate::function::pages::PageIds;
 use crate::{ethernet, memory, queues, rdma};
@@ -75,7 +75,13 @@ impl Capabilities {
         if manager {
             let mut eswitch = eswitch();
             e_switch_cap::ecpf_vport_exists.set(&mut eswitch, u64::from(setup.is_embedded_cpu()));
-            offered.extend([(CapType::ESWITCH, eswitch), (CapType::ESWITCH_FLOW_TABLE, eswitch_flow_tables())]);
+            let mut qos = area();
+            scheduling::offer(&mut qos);
+            offered.extend([
+                (CapType::ESWITCH, eswitch),
+                (CapType::ESWITCH_FLOW_TABLE, eswitch_flow_tables()),
+                (CapType::QOS, qos),
+            ]);
         }
         for (kind, mut area) in offered {
             if manager && kind == CapType::GENERAL {
@@ -407,6 +413,7 @@ fn manages(general: &mut [u8]) {
     use cmd_hca_cap as cap;
     for (field, value) in [
         (cap::eswitch_manager, 1),
+        (cap::qos, 1),
         (cap::nic_vport_change_event, 1),
         (cap::log_max_l2_table, u64::from(l2::LOG_MAX_L2_TABLE)),
     ] {

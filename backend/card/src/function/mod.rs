@@ -209,6 +209,7 @@ impl State {
             (m.domains.kind(), m.domains.len()),
             (m.mkeys.kind(), m.mkeys.len()),
             (self.rdma.xrcds.kind(), self.rdma.xrcds.len()),
+            ("scheduling element", self.eswitch.scheduling.len()),
         ];
         all.extend(self.ethernet.live_objects());
         all.into_iter().filter(|(_, n)| *n > 0).collect()

@@ -141,6 +141,27 @@ pub fn mac(n: u8) -> [u8; 6] {
     [2, 0, 0, 0, 0xaa, n]
 }
 
+/// Both VFs open, with addresses, behind an FDB that knows everybody on the port.
+pub fn switched(seed: u64) -> (SharedWorld, Drv, Drv, [Drv; 2], Fdb) {
+    let (world, mut pf, other, hosts) = card(seed);
+    let fdb = Fdb::new(&mut pf);
+    let own = super::mac(&pf);
+    pf.command(&fdb.entry(0, own, &[0]), OUT).unwrap();
+    let mut vfs = Vec::new();
+    for (host, n) in hosts.into_iter().zip(1u8..) {
+        enable(&world, &mut pf, n.into());
+        set_mac(&mut pf, n.into(), mac(n));
+        pf.command(&fdb.entry(n.into(), mac(n), &[n.into()]), OUT).unwrap();
+        let mut vf = Driver::probe(host, Config::default()).unwrap();
+        vf.open(net()).unwrap();
+        assert!(vf.link_up().unwrap());
+        assert_eq!(super::mac(&vf), mac(n), "the PF's address is the VF's");
+        vfs.push(vf);
+    }
+    let vfs = <[Drv; 2]>::try_from(vfs).ok().unwrap();
+    (world, pf, other, vfs, fdb)
+}
+
 pub fn received(world: &SharedWorld, driver: &mut Drv) -> Vec<Vec<u8>> {
     assert!(world.borrow_mut().settle());
     std::iter::from_fn(|| driver.recv().unwrap()).map(|received| received.frame).collect()

@@ -25,6 +25,7 @@ mod rdma;
 mod register_caps;
 mod registers;
 mod scalar;
+mod scheduling;
 mod transport;
 mod vhca;
 mod vport;
@@ -53,6 +54,7 @@ pub use rdma::*;
 pub use register_caps::*;
 pub use registers::*;
 pub use scalar::*;
+pub use scheduling::*;
 pub use transport::*;
 pub use vhca::*;
 pub use vport::*;
@@ -83,6 +85,7 @@ const GROUPS: &[&[&Layout]] = &[
     register_caps::ALL,
     registers::ALL,
     scalar::ALL,
+    scheduling::ALL,
     transport::ALL,
     vhca::ALL,
     vport::ALL,

@@ -55,6 +55,7 @@ pub fn member_of(layout: &str, part: &str) -> Option<&'static str> {
 
 /// Members that are arms of one union: structure, members.
 static UNIONS: &[(&str, &[&str])] = &[
+    ("element_attributes", &["tsar", "vport", "vport_tc"]),
     ("flow_table_context", &["sws", "hws"]),
     ("gre_key", &["key", "nvgre"]),
     ("ipv6_layout_ipv4_layout_auto", &["ipv6_simple_layout", "ipv6_layout", "ipv4_layout"]),
