@@ -41,10 +41,25 @@ Examples:
 A card file, every key optional:
   name = \"lab\"
   ports = 2                                # 1 to 8, a PF each
+  vfs = 4                                  # VFs of each PF, 0 to 16
+  sfs = 4                                  # SFs of each PF, 0 to 64
+  embedded_cpu = false                     # true: each PF has the e-switch of a host in no machine
+  adjacent_vfs = 2                         # functions of others on its e-switch, 0 to 16
   speed = \"100G\"
+  mac = \"02:00:00:00:00:10\"                # of port 0; port n has this plus n
   wires = { p0 = \"p1\" }                    # or \"none\": link down; \"stream:PATH[,server]\" or
                                            # \"dgram:LOCAL,REMOTE\": QEMU's -netdev at the other end
-  firmware = { version = \"22.43.1000\", pages = { boot = 64, init = 320, event = 128 } }")]
+  attach = { pf0vf1 = \"standalone\" }       # a VF for another machine than its PF's
+  firmware = { version = \"22.43.1000\", pages = { boot = 64, init = 320, event = 128 } }
+  limits = { vectors = 64, vf_vectors = 12 }
+  timeouts = { cmd = 4000 }                # how long the driver is to wait, ms
+  faults = [\"cmd op=CREATE_CQ nth=3 => status=EXCEED_LIM\"]
+  seed = 1                                 # of what hardware leaves to chance
+  placement = { addr = 16, chassis = 1, ecam = 0xb0000000, iommu = false }
+                                           # the card's root port; a second card needs others. ecam:
+                                           # 0xe0000000 with OVMF. iommu: the machine gets one, and
+                                           # QEMU's monitor maps the VFs, so that the card's process
+                                           # can do with that QEMU what it likes")]
 pub(crate) struct Serve {
     #[command(flatten)]
     pub(crate) card: CardFile,
@@ -201,4 +216,19 @@ pub(crate) struct Vm {
     /// Command to run in the guest instead of a shell
     #[arg(last = true, value_name = "CMD")]
     pub(crate) command: Vec<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+    use mlx5emu_config::Card;
+
+    #[test]
+    fn the_card_file_that_help_shows_is_one() {
+        let mut command = crate::cli::Cli::command();
+        let help = command.find_subcommand_mut("serve").unwrap().render_long_help().to_string();
+        let (_, file) = help.split_once("every key optional:\n").unwrap();
+        let card = Card::parse(file).unwrap();
+        assert_eq!((card.name.as_str(), card.vfs, card.sfs, card.faults.len()), ("lab", 4, 4, 1));
+    }
 }

@@ -174,6 +174,9 @@ pub struct PciAnchor {
     /// Where the machine has its ECAM (the memory through which configuration space is accessed): a multiple of 256 MiB.
     /// QEMU's q35 has it at 0xb0000000 with SeaBIOS, at 0xe0000000 with OVMF.
     pub ecam: u64,
+    /// The machine has an IOMMU, which may translate what the card reads and writes. Then the card cannot reach ECAM, and QEMU's
+    /// monitor has to map VFs: the QEMU arguments have both.
+    pub iommu: bool,
 }
 
 impl Card {
@@ -332,7 +335,7 @@ impl Default for PciAnchor {
     /// Device 16: what a machine places by itself takes the lowest numbers that are free, and those of q35's own devices are 31
     /// and 0. ECAM as QEMU's q35 has it with SeaBIOS.
     fn default() -> Self {
-        PciAnchor { addr: 16, chassis: 1, ecam: 0xb000_0000 }
+        PciAnchor { addr: 16, chassis: 1, ecam: 0xb000_0000, iommu: false }
     }
 }
 

@@ -138,6 +138,14 @@ pub fn shadow_path(dir: &Path, function: FunctionName) -> Result<PathBuf, DirErr
     checked(dir.join(function.shadow_socket_name()))
 }
 
+/// The path of the socket in `dir` on which the monitor of the QEMU that has `pf` listens.
+///
+/// # Errors
+/// [`DirError::TooLong`].
+pub fn monitor_path(dir: &Path, pf: FunctionName) -> Result<PathBuf, DirError> {
+    checked(dir.join(format!("{pf}.monitor")))
+}
+
 /// The path of the control socket in `dir`.
 ///
 /// # Errors

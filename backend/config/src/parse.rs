@@ -123,7 +123,7 @@ fn card(top: &Table<'_>) -> Result<Card, CardError> {
     }
     if let Some(v) = top.get("placement") {
         let table = v.table()?;
-        table.only(&["addr", "chassis", "ecam"])?;
+        table.only(&["addr", "chassis", "ecam", "iommu"])?;
         card.anchor.addr = table.number("addr", 1..=30)?.unwrap_or(card.anchor.addr.into()) as u8;
         card.anchor.chassis = table.number("chassis", 1..=255)?.unwrap_or(card.anchor.chassis.into()) as u8;
         if let Some(v) = table.get("ecam") {
@@ -132,6 +132,9 @@ fn card(top: &Table<'_>) -> Result<Card, CardError> {
                 return Err(v.wrong("a multiple of 0x10000000 (256 MiB) below 4 GiB, for example 0xb0000000"));
             }
             card.anchor.ecam = ecam;
+        }
+        if let Some(v) = table.get("iommu") {
+            card.anchor.iommu = v.truth()?;
         }
     }
     Ok(card)

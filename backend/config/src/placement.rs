@@ -22,6 +22,9 @@ pub struct Placement {
     /// VFs that are devices of their own: [`Placement::only`] takes them from here.
     #[serde(default)]
     pub apart: Vec<PlacedFunction>,
+    /// The machine has an IOMMU.
+    #[serde(default)]
+    pub iommu: bool,
 }
 
 /// One root port on `pcie.0`.
@@ -86,7 +89,7 @@ impl Placement {
         let functions: Vec<_> = functions.iter().enumerate().map(place).collect();
         let apart = functions.iter().filter(|placed| placed.shadow);
         let apart = apart.map(|placed| PlacedFunction { shadow: false, ..placed.clone() }).collect();
-        Placement { card: card.name.clone(), functions, apart, root_ports: vec![port] }
+        Placement { card: card.name.clone(), functions, apart, root_ports: vec![port], iommu: card.anchor.iommu }
     }
 
     /// The part of this placement that holds only the functions in `names`; a PF's name stands for its VFs too, or their
@@ -119,6 +122,15 @@ impl Placement {
             }
         }
         Ok(self)
+    }
+
+    /// The PFs here whose VFs QEMU's monitor has to map.
+    pub fn monitored(&self) -> Vec<FunctionName> {
+        let has_vfs = |pf: &FunctionName| {
+            self.functions.iter().any(|f| f.function != *pf && f.function.parent_pf() == pf.parent_pf())
+        };
+        let pfs = self.functions.iter().map(|f| f.function).filter(|f| matches!(f, FunctionName::Pf(_)));
+        pfs.filter(|pf| self.iommu && has_vfs(pf)).collect()
     }
 
     /// Keeps the functions in `names`, and what is a named PF's.

@@ -53,7 +53,11 @@ pub enum ArgsError {
     Path(#[from] dir::DirError),
 }
 
-/// The arguments of the devices in `placement` alone: the root ports and one `vfio-user-pci` per function, as separate words.
+/// An IOMMU that tells QEMU of what it maps. It must come before the devices behind it.
+const IOMMU: [&str; 2] = ["-device", "intel-iommu,caching-mode=on"];
+
+/// The arguments of the devices in `placement` alone: the root ports and one `vfio-user-pci` per function, as separate words;
+/// an IOMMU before them, and monitors for PFs with VFs, if the machine is to have one.
 ///
 /// QEMU also needs the guest's memory to be shared; [`qemu_args`] adds it.
 ///
@@ -61,6 +65,17 @@ pub enum ArgsError {
 /// A socket's path that QEMU could not connect to: too long, relative to nowhere, or not text.
 pub fn device_args(placement: &Placement, dir: &Path) -> Result<Vec<String>, ArgsError> {
     let mut args = NATIVE_HOTPLUG.map(str::to_string).to_vec();
+    if placement.iommu {
+        args.extend(IOMMU.map(str::to_string));
+    }
+    for pf in placement.monitored() {
+        let path = dir::monitor_path(dir, pf)?;
+        let Some(path) = path.to_str() else {
+            return Err(ArgsError::NotText { dir: dir.display().to_string() });
+        };
+        // A comma in a value is written twice.
+        args.extend(["-qmp".to_string(), format!("unix:{},server=on,wait=off", path.replace(',', ",,"))]);
+    }
     for port in &placement.root_ports {
         args.push("-device".to_string());
         // hotplug=on keeps the guest from waiting for slot power.
@@ -219,6 +234,20 @@ mod tests {
         assert_eq!(devices.len(), 1);
         assert_eq!(device["socket"]["path"], "/run/x/pf1.sock");
         assert_eq!((&device["addr"], device.get("multifunction")), (&json!("0.0"), None));
+    }
+
+    #[test]
+    fn an_iommu_comes_before_what_is_behind_it_and_a_monitor_with_it() {
+        let card = Card::parse("vfs = 2\nplacement.iommu = true\n").unwrap();
+        let args = device_args(&Placement::of(&card), Path::new("/run/x")).unwrap();
+        let at = |what: &str| args.iter().position(|arg| arg.contains(what)).unwrap();
+        assert!(at("intel-iommu") < at("pcie-root-port") && at("intel-iommu") < at("vfio-user-pci"));
+        assert_eq!(args[at("pf0.monitor")], "unix:/run/x/pf0.monitor,server=on,wait=off");
+        assert!(at("pf1.monitor") > 0);
+        let alone = Placement::of(&card).only(&[FunctionName::pf(0)]).unwrap();
+        assert_eq!(alone.monitored(), [FunctionName::pf(0)]);
+        let without = Card::parse("vfs = 0\nplacement.iommu = true\n").unwrap();
+        assert_eq!(Placement::of(&without).monitored(), []);
     }
 
     #[test]

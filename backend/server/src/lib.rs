@@ -17,6 +17,7 @@
 mod clock;
 mod health;
 mod memory;
+mod monitor;
 mod personality;
 mod sandbox;
 mod start;

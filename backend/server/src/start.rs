@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
 
 use mlx5emu_card::{Card as Device, Personality, faults};
-use mlx5emu_config::dir::{ClaimedDir, DirError};
+use mlx5emu_config::dir::{ClaimedDir, DirError, monitor_path};
 use mlx5emu_config::{Card, FunctionName, Placement};
 use mlx5emu_pci_model::config::BuildError;
 use mlx5emu_vfio_user::{FunctionMemory, Irqs, Stop};
@@ -21,6 +21,7 @@ use crate::function::PciFunction;
 use crate::function::config::{pf_config, standalone_config, vf_config};
 use crate::function::shadow::Shadow;
 use crate::function::virtual_functions::{VirtualFunction, VirtualFunctions};
+use crate::monitor::Monitors;
 use crate::threads::{Threads, worker_count};
 use crate::wires::{self, Waiting};
 use crate::{personality, sandbox};
@@ -113,6 +114,8 @@ struct Bound {
     control: UnixListener,
     guest: Option<UnixListener>,
     wires: Vec<Waiting>,
+    /// Of machines with an IOMMU.
+    monitors: Option<Monitors>,
     descriptors: Option<Dir>,
 }
 
@@ -148,13 +151,17 @@ pub fn start(card: &Card, dir: &Path, options: StartOptions) -> Result<Running, 
     let guest = options.guest_control.then(|| dir.guest_socket()).transpose()?;
     let plugs = wires::bind(card, dir.path())?;
     let own_sockets: Vec<PathBuf> = plugs.iter().filter_map(|(_, plug)| Some(plug.own_socket()?.to_owned())).collect();
-    let (mut wires, mut wire_joins) = (Vec::new(), Vec::new());
+    let (mut wires, mut early_joins) = (Vec::new(), Vec::new());
     // Before anything is confined: their threads may do what the others may not.
+    let confined = options.confinement != Confinement::Nobody;
+    let monitors = monitors(card, &dir, confined, &stop)?.map(|(monitors, join)| {
+        early_joins.push(join);
+        monitors
+    });
     for (port, plug) in plugs {
-        let confined = options.confinement != Confinement::Nobody;
         let (wire, join) = wires::spawn(port, plug, confined, &stop).map_err(system("start a thread"))?;
         wires.push(wire);
-        wire_joins.push(join);
+        early_joins.push(join);
     }
     let guest_listener = guest.as_deref().map(listen).transpose()?;
     let bound = Bound {
@@ -163,6 +170,7 @@ pub fn start(card: &Card, dir: &Path, options: StartOptions) -> Result<Running, 
         control: listen(&control_path)?,
         guest: guest_listener,
         wires,
+        monitors,
         descriptors: descriptors(),
     };
     let serving = match options.confinement {
@@ -182,7 +190,7 @@ pub fn start(card: &Card, dir: &Path, options: StartOptions) -> Result<Running, 
         })?,
     };
     let Serving { engine, mut joins } = serving;
-    joins.append(&mut wire_joins);
+    joins.append(&mut early_joins);
     Ok(Running {
         sockets,
         shadow_sockets,
@@ -194,6 +202,22 @@ pub fn start(card: &Card, dir: &Path, options: StartOptions) -> Result<Running, 
         joins,
         claimed: dir,
     })
+}
+
+/// The way to the monitors of the machines that have the card's PFs with VFs, if those have IOMMUs.
+fn monitors(
+    card: &Card,
+    dir: &ClaimedDir,
+    confined: bool,
+    stop: &Stop,
+) -> Result<Option<(Monitors, JoinHandle<()>)>, StartError> {
+    let pfs = Placement::of(card).monitored();
+    let paths = pfs.iter().map(|pf| Ok((pf.to_string(), monitor_path(dir.path(), *pf)?)));
+    let paths: std::collections::BTreeMap<_, _> = paths.collect::<Result<_, DirError>>()?;
+    if paths.is_empty() {
+        return Ok(None);
+    }
+    Monitors::spawn(paths, confined, stop).map(Some).map_err(system("start a thread"))
 }
 
 /// This process's open files, to be counted later: a confined process can't open the directory any more.
@@ -286,7 +310,7 @@ fn spawn_all(
         let shadow = Shadow::new(index, format!("{name}-shadow"), Arc::clone(engine), config, setup.vectors);
         shadows.extend(shadow.map(|shadow| (name, listener, Arc::new(shadow))));
     }
-    introduce_virtual_functions(card, &listeners, &shadows);
+    introduce_virtual_functions(card, &listeners, &shadows, bound.monitors.as_ref());
     for (name, listener, function) in listeners {
         joins.push(spawn_function(name.to_string(), listener, function, stop).map_err(system("start a thread"))?);
     }
@@ -318,12 +342,12 @@ fn introduce_virtual_functions(
     card: &Card,
     functions: &[(FunctionName, UnixListener, Arc<PciFunction>)],
     shadows: &[(FunctionName, UnixListener, Arc<Shadow>)],
+    monitors: Option<&Monitors>,
 ) {
     let placement = Placement::of(card);
-    let ecam = |name: FunctionName| {
+    let routing_id = |name: FunctionName| {
         let placed = placement.functions.iter().find(|placed| placed.function == name)?;
-        // 4 KiB of configuration space by Routing ID (PCI Express Base 6.0, section 7.2.2).
-        Some(card.anchor.ecam + (u64::from(placed.bus_number) << 20 | u64::from(placed.devfn()) << 12))
+        Some(u16::from(placed.bus_number) << 8 | u16::from(placed.devfn()))
     };
     for (name, _, pf) in functions.iter().filter(|(name, ..)| matches!(name, FunctionName::Pf(_))) {
         let its_own = functions.iter().filter(|(vf, ..)| vf != name && vf.parent_pf() == name.parent_pf());
@@ -332,9 +356,13 @@ fn introduce_virtual_functions(
                 Some((_, _, shadow)) => VirtualFunction::Shadow(Arc::clone(shadow)),
                 None => VirtualFunction::Own(Arc::clone(function)),
             };
-            Some((there, ecam(*vf)?))
+            Some((there, routing_id(*vf)?))
         });
-        pf.set_virtual_functions(VirtualFunctions { functions: vfs.collect() });
+        pf.set_virtual_functions(VirtualFunctions {
+            functions: vfs.collect(),
+            ecam: card.anchor.ecam,
+            monitors: monitors.cloned(),
+        });
     }
 }
 

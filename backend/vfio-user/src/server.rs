@@ -45,6 +45,12 @@ impl Stop {
         // The counter can only be at its limit if it was stopped before.
         let _ = rustix::io::write(&*self.0, &1u64.to_ne_bytes());
     }
+
+    /// Whether it has been asked for.
+    pub fn is_stopped(&self) -> bool {
+        let mut polled = [PollFd::new(&*self.0, PollFlags::IN)];
+        poll(&mut polled, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
+    }
 }
 
 impl AsFd for Stop {

@@ -53,10 +53,11 @@ fn no_descriptor_or_mapping_outlives_its_client() {
     let server = Server::start();
     session(&server);
     eventually("the first session is cleared away", || mappings() == 0);
+    // Some of the first session may still be open; what each of ten leaves is more.
     let baseline = descriptors();
     for _ in 0..10 {
         session(&server);
     }
-    eventually("back at the baseline", || descriptors() == baseline && mappings() == 0);
+    eventually("back at the baseline", || descriptors() <= baseline && mappings() == 0);
     drop(server);
 }

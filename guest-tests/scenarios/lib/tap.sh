@@ -96,12 +96,12 @@ uptime_seconds() {
 	echo "${now%.*}"
 }
 
-# until_true SECONDS COMMAND…: waits until COMMAND succeeds. The limit is scaled like every other.
+# until_true SECONDS COMMAND…: waits until COMMAND succeeds; if it does not, tells what it said last. The limit is scaled like every other.
 until_true() {
 	deadline=$(($(uptime_seconds) + $1 * ${MLX5EMU_TIMEOUT_SCALE:-1}))
 	shift
-	while ! "$@" >/dev/null 2>&1; do
-		[ "$(uptime_seconds)" -le $deadline ] || return 1
+	while ! "$@" >/run/mlx5emu.until 2>&1; do
+		[ "$(uptime_seconds)" -le $deadline ] || { cat /run/mlx5emu.until >&2; return 1; }
 		sleep 0.1
 	done
 }

@@ -25,7 +25,10 @@ counted() {
 }
 
 has_counted() {
-	[ "$(counted "$1" "$2")" = "$3" ]
+	[ "$(counted "$1" "$2")" = "$3" ] || {
+		echo "the driver tells $(counted "$1" "$2"), not $3"
+		return 1
+	}
 }
 
 # in_card REGEX: the hits of the rules in the card whose match is like that: tc -j may leave the hardware's share out.

@@ -3,20 +3,22 @@
 //! For QEMU a VF is a device like any other, whose BAR is mapped where its BAR registers say, once Memory Space Enable is
 //! set. A guest sets that bit, but writes the address of all VFs' BARs to the PF's capability only. So the VFs' registers
 //! are written from here: through the memory by which QEMU's machine lets configuration space be accessed (ECAM), as a
-//! DMA of the PF. That happens after the guest's write was answered, for QEMU serves no message before.
+//! DMA of the PF, or by QEMU's monitor where an IOMMU is in the way. That happens after the guest's write was answered, for
+//! QEMU serves no message before.
 
 use std::sync::Arc;
 
 use mlx5emu_card::ResetKind;
 use mlx5emu_pci_model::config::Effects;
-use mlx5emu_vfio_user::{Client, MessageError};
+use mlx5emu_vfio_user::Client;
 
 use super::PciFunction;
 use super::shadow::Shadow;
+use crate::monitor::{ConfigWrite, Monitors};
 
 /// Offsets of Command and BAR0 in configuration space.
-const COMMAND: u64 = 0x04;
-const BAR0: u64 = 0x10;
+const COMMAND: u8 = 0x04;
+const BAR0: u8 = 0x10;
 
 /// What a PF's machine has of a VF.
 pub enum VirtualFunction {
@@ -44,28 +46,49 @@ impl VirtualFunction {
 
 /// The VFs of a PF.
 pub struct VirtualFunctions {
-    /// Each VF, and where its configuration space is in memory.
-    pub functions: Vec<(VirtualFunction, u64)>,
+    /// Each VF, and its bus, device and function.
+    pub functions: Vec<(VirtualFunction, u16)>,
+    /// Where the machine's ECAM is.
+    pub ecam: u64,
+    /// The machine has an IOMMU, and these write configuration space.
+    pub monitors: Option<Monitors>,
 }
 
 /// Where a VF's BAR0 is to be.
 #[derive(Debug, Clone)]
 struct Placing {
     name: String,
-    /// Its configuration space in memory.
-    config: u64,
+    /// Its bus, device and function.
+    routing_id: u16,
     /// Its BAR0; none if it is gone.
     bar: Option<u64>,
 }
 
 impl Placing {
     /// A VF that is gone answers nothing; one that is there gets its address while it does not.
-    fn write(&self, client: &Client) -> Result<(), MessageError> {
-        client.dma_write(self.config + COMMAND, &0u16.to_le_bytes())?;
-        let Some(bar) = self.bar else { return Ok(()) };
-        client.dma_write(self.config + BAR0, &(bar as u32).to_le_bytes())?;
-        client.dma_write(self.config + BAR0 + 4, &((bar >> 32) as u32).to_le_bytes())
+    fn writes(&self) -> impl Iterator<Item = ConfigWrite> {
+        let write = |offset, value| ConfigWrite { routing_id: self.routing_id, offset, value };
+        let halves = self.bar.map(|bar| [write(BAR0, bar as u32), write(BAR0 + 4, (bar >> 32) as u32)]);
+        [write(COMMAND, 0)].into_iter().chain(halves.into_iter().flatten())
     }
+}
+
+/// Writes by DMA, 4 KiB of configuration space by Routing ID (PCI Express Base 6.0, section 7.2.2).
+fn write_by_dma(client: &Client, ecam: u64, placings: &[Placing]) -> Result<(), String> {
+    for placing in placings {
+        for write in placing.writes() {
+            let at = ecam + (u64::from(write.routing_id) << 12) + u64::from(write.offset);
+            client.dma_write(at, &write.value.to_le_bytes()).map_err(|error| {
+                format!(
+                    "the BAR of {} could not be mapped in QEMU ({error}): no guest can use its VFs. The function's bus \
+                     mastering must be on, placement.ecam must be where the machine's ECAM is, and if the machine has an \
+                     IOMMU, the card file must say placement.iommu = true",
+                    placing.name
+                )
+            })?;
+        }
+    }
+    Ok(())
 }
 
 impl PciFunction {
@@ -83,13 +106,13 @@ impl PciFunction {
         };
         log::debug!("{}: {} VFs", self.name, now.enabled);
         let mut placings = Vec::new();
-        for ((n, (vf, config)), bar) in vfs.functions.iter().enumerate().zip(addresses) {
+        for ((n, (vf, routing_id)), bar) in vfs.functions.iter().enumerate().zip(addresses) {
             if n >= usize::from(now.enabled) {
                 vf.vanish();
             }
-            placings.push(Placing { name: vf.name().to_string(), config: *config, bar });
+            placings.push(Placing { name: vf.name().to_string(), routing_id: *routing_id, bar });
         }
-        self.place(placings);
+        self.place(placings, vfs);
     }
 
     /// A VF that is no more: as before it came to be.
@@ -104,20 +127,21 @@ impl PciFunction {
         self.irqs.clear_pending();
     }
 
-    fn place(&self, placings: Vec<Placing>) {
+    fn place(&self, placings: Vec<Placing>, vfs: &VirtualFunctions) {
         let Some(client) = self.client.lock().clone() else { return };
-        let pf = self.name.clone();
+        let (pf, ecam, monitors) = (self.name.clone(), vfs.ecam, vfs.monitors.clone());
         let job = move || {
-            for placing in &placings {
-                if let Err(error) = placing.write(&client) {
-                    log::warn!(
-                        "{pf}: the BAR of {} could not be mapped in QEMU ({error}): no guest can use its VFs. The function's \
-                         bus mastering must be on, no IOMMU may translate its addresses, and placement.ecam must be where \
-                         the machine's ECAM is",
-                        placing.name
-                    );
-                    break;
-                }
+            let done = match monitors {
+                Some(monitors) => monitors.write(&pf, placings.iter().flat_map(Placing::writes).collect()).map_err(|error| {
+                    format!(
+                        "QEMU's monitor could not map the BARs of its VFs ({error}): no guest can use them. QEMU needs the \
+                         arguments that 'mlx5emu qemu-args' prints"
+                    )
+                }),
+                None => write_by_dma(&client, ecam, &placings),
+            };
+            if let Err(why) = done {
+                log::warn!("{pf}: {why}");
             }
         };
         if let Err(error) = self.engine.submit(self.index, Box::new(job)) {
