@@ -20,6 +20,8 @@ const RULE: &str = "sweep";
 const LOOK: Duration = Duration::from_millis(20);
 /// How long pages and objects may take to come back after the command has ended.
 const SETTLE: Duration = Duration::from_secs(10);
+/// After how long without a change nothing will come back any more.
+const STEADY: Duration = Duration::from_secs(4);
 /// For how long nothing comes or goes when all has.
 const QUIET: Duration = Duration::from_millis(500);
 /// What is said of a command that hangs.
@@ -217,14 +219,14 @@ impl Rounds<'_> {
                 *baseline = stays;
             }
         }
-        let until = Instant::now() + mlx5emu_qemu::boot::scaled(SETTLE);
-        while self.held()? != *baseline {
-            if Instant::now() > until {
-                return Ok(Err(format!("{how}; afterwards it holds {}", difference(baseline, &self.held()?))));
-            }
-            sleep(LOOK);
+        let now = self.settled_at(baseline)?;
+        if now == *baseline {
+            return Ok(Ok(how));
         }
-        Ok(Ok(how))
+        let why = format!("{how}; afterwards it holds {}", difference(baseline, &now));
+        // The next rounds are judged by what they leave themselves.
+        *baseline = now;
+        Ok(Err(why))
     }
 
     /// The command and its undoing succeed.
@@ -280,6 +282,20 @@ impl Rounds<'_> {
             }
             held = now;
         }
+    }
+
+    /// What is held when it is `wanted`, or else when nothing has come or gone for long.
+    fn settled_at(&mut self, wanted: &Value) -> Result<Value, Failure> {
+        let until = Instant::now() + mlx5emu_qemu::boot::scaled(SETTLE);
+        let (mut held, mut since) = (self.held()?, Instant::now());
+        while held != *wanted && Instant::now() < until && since.elapsed() < mlx5emu_qemu::boot::scaled(STEADY) {
+            sleep(LOOK);
+            let now = self.held()?;
+            if now != held {
+                (held, since) = (now, Instant::now());
+            }
+        }
+        Ok(held)
     }
 
     /// The number of the command that comes next.

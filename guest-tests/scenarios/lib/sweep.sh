@@ -37,10 +37,13 @@ sweep() {
 	done <<-EOF
 	$excepted
 	EOF
-	emu sweep --undo "$undo" --limit "${limit:-60}" "$@" >/run/sweep 2>&1
-	rounds=0
+	# Each is told as it ends: what was found before the time is up is not lost.
+	rm -f /run/sweep && mkfifo /run/sweep
+	emu sweep --undo "$undo" --limit "${limit:-60}" "$@" >/run/sweep 2>&1 &
+	rounds=0 planned=
 	while read -r line; do
 		case $line in
+		1..*) planned=${line#1..} ;;
 		"ok "*) rounds=$((rounds + 1)) && point 0 "$what, ${line#*- }" ;;
 		"not ok "*)
 			rounds=$((rounds + 1))
@@ -54,7 +57,6 @@ sweep() {
 		*) say "$line" ;;
 		esac
 	done </run/sweep
-	planned=$(sed -n 's/^1\.\.//p' /run/sweep)
 	check "$what: as many rounds as firmware commands (${planned:-none})" test "$rounds" = "${planned:-none}" -a "$rounds" -gt 0
 	check "the driver unloads" unload
 	check "and loads again" load
