@@ -11,6 +11,7 @@
 . "${0%/*}/../lib/vfs.sh"
 . "${0%/*}/../lib/eswitch.sh"
 . "${0%/*}/../lib/sfs.sh"
+. "${0%/*}/../lib/rates.sh"
 
 load
 with_sfs 2
@@ -70,6 +71,12 @@ if can_ask; then
 fi
 
 check "the first one reaches the wire still" reach sf99 2
+check "it has a maximum rate" devlink port function rate set "$(sf_port "$pf0" 99)" tx_max 20mbit
+serve peer 5300
+send sf99 192.0.2.2 5300
+wait
+say "of 20 Mbit/s: $(rate sf99)"
+check "which holds" between 14 22 "$(rate sf99)"
 ip netns del sf99
 check "the bridge goes" out_of_bridge "$up"
 check "the first one goes" sf_del "$pf0" 99
