@@ -97,8 +97,8 @@ pub(crate) struct Sweep {
     /// So many rounds at most
     #[arg(long, value_name = "N")]
     pub(crate) count: Option<usize>,
-    /// Leave a round out, by its name in the output: 'CREATE_EQ of pf0, number 2'; may be repeated
-    #[arg(long, value_name = "ROUND")]
+    /// Leave rounds out whose name in the output is like this: 'CREATE_EQ of pf0, number [12]'; may be repeated
+    #[arg(long, value_name = "REGEX")]
     pub(crate) except: Vec<String>,
     /// Seconds that CMD may take, scaled by MLX5EMU_TIMEOUT_SCALE
     #[arg(long, value_name = "SECONDS", default_value_t = 120, value_parser = clap::value_parser!(u64).range(1..=86_400))]

@@ -340,14 +340,28 @@ impl<M: DmaSpace + 'static> Card<M> {
             front.sends.take(DOORBELLS, &mut numbers);
             turn.extend(numbers.drain(..));
         }
-        if !turn.is_empty() && (self.is_held_off(f) || self.is_paused(f, now) || self.must_wait(f, now)) {
+        let held = !turn.is_empty() && self.holds_back(f, now);
+        let (next, others) = if held {
+            // Queues that transmit nothing go on, those too whose doorbells were rung meanwhile.
+            front.sends.take(DOORBELLS, &mut numbers);
+            for number in numbers.drain(..) {
+                if !turn.contains(&number) {
+                    turn.push_back(number);
+                }
+            }
+            let mut quiet =
+                turn.iter().enumerate().filter(|(_, number)| !function.transmits(**number)).map(|(at, _)| at);
+            let (first, others) = (quiet.next(), quiet.next().is_some());
+            (first.and_then(|at| turn.remove(at)), others)
+        } else {
+            (turn.pop_front(), !turn.is_empty())
+        };
+        drop(turn);
+        if held && next.is_none() {
             // Whoever makes room or lets go has this function served again.
             served.more = front.has_bells();
             return Ok(served);
         }
-        let next = turn.pop_front();
-        let others = !turn.is_empty();
-        drop(turn);
         if let Some(number) = next {
             let result = match function.state.ethernet.queues.find(number) {
                 Some(Queue::Receive(rq)) => function.flush_burst(number, rq, now),
@@ -414,11 +428,20 @@ impl<M: DmaSpace + 'static> Card<M> {
         })
     }
 
-    /// Whether doorbells of `f`'s queues are to be looked at: those of send queues not while they may not send.
+    /// Whether doorbells of `f`'s queues are to be looked at.
     pub fn rung(&self, f: FunctionIndex) -> bool {
-        self.functions.get(f).is_some_and(|function| {
-            function.front.has_bells() || (!function.front.sends.is_empty() && !self.was_held(f))
-        })
+        self.functions.get(f).is_some_and(|function| function.front.has_bells() || !function.front.sends.is_empty())
+    }
+
+    /// Whether what `f` has to send must wait: for its port, or for its turn.
+    fn holds_back(&self, f: FunctionIndex, now: u64) -> bool {
+        // Both are asked, so that each knows that it holds or does not.
+        let paused = self.is_paused(f, now);
+        if self.is_held_off(f) || paused {
+            self.ask_later(f);
+            return true;
+        }
+        self.must_wait(f, now)
     }
 
     /// The firmware of a function fails with an assertion and waits for a reset, or only says that something is wrong

@@ -42,8 +42,8 @@ pub enum ArgsError {
         /// The character.
         found: char,
     },
-    /// The directory's name is not text, and QEMU's JSON form takes only text.
-    #[error("the directory '{dir}' is not UTF-8, which QEMU's socket option needs: give another --dir")]
+    /// The directory's name is not text, and QEMU's forms take only text.
+    #[error("the directory '{dir}' is not plain UTF-8 text, which QEMU's socket option needs: give another --dir")]
     NotText {
         /// The directory, with the bytes that are not text replaced.
         dir: String,
@@ -70,7 +70,8 @@ pub fn device_args(placement: &Placement, dir: &Path) -> Result<Vec<String>, Arg
     }
     for pf in placement.monitored() {
         let path = dir::monitor_path(dir, pf)?;
-        let Some(path) = path.to_str() else {
+        // Unlike a device's, this argument has the path as it is.
+        let Some(path) = path.to_str().filter(|path| !path.contains(char::is_control)) else {
             return Err(ArgsError::NotText { dir: dir.display().to_string() });
         };
         // A comma in a value is written twice.

@@ -8,18 +8,20 @@
 use std::collections::BTreeMap;
 use std::io::{self, BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::{Builder, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mlx5emu_vfio_user::Stop;
 use serde_json::{Value, json};
 
 use crate::sandbox;
 
-/// How long the monitor may take to answer.
+/// How long one order may take.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long the guest may take to go on, whatever became of the order.
+const LAST_PATIENCE: Duration = Duration::from_secs(30);
 /// How often the thread looks whether the card ends.
 const LOOK: Duration = Duration::from_millis(200);
 /// Lines that are read for one answer: events come in between.
@@ -94,9 +96,8 @@ fn run(sockets: &BTreeMap<String, PathBuf>, orders: &Receiver<Order>, stop: &Sto
         match orders.recv_timeout(LOOK) {
             Ok((pf, writes, answer)) => {
                 let path = sockets.get(&pf).ok_or_else(|| io::ErrorKind::NotFound.into());
-                let done = path.and_then(UnixStream::connect).and_then(|stream| Session::begin(stream)?.write(&writes));
                 // Whoever asked may have gone.
-                let _ = answer.send(done);
+                let _ = answer.send(path.and_then(|path| carry_out(path, &writes)));
             }
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => break,
@@ -104,18 +105,53 @@ fn run(sockets: &BTreeMap<String, PathBuf>, orders: &Receiver<Order>, stop: &Sto
     }
 }
 
+/// Has the guest stand still, unless its user has had it do so, and go on afterwards, whatever happens in between.
+fn carry_out(path: &Path, writes: &[ConfigWrite]) -> io::Result<()> {
+    let mut session = Session::begin(path, PATIENCE)?;
+    if session.execute("query-status", &json!({}))?["running"] != true {
+        return session.write_all(writes);
+    }
+    let done = session.execute("stop", &json!({})).and_then(|_| session.write_all(writes));
+    let goes_on = session.execute("cont", &json!({}));
+    // A monitor that has not answered may still do what it was told, and takes the next connection when it has.
+    let goes_on = goes_on.or_else(|_| Session::begin(path, LAST_PATIENCE)?.execute("cont", &json!({})));
+    goes_on.map_err(|error| {
+        io::Error::other(format!("the guest stands still until its monitor is told 'cont': {error}"))
+    })?;
+    done
+}
+
 /// One connection to a monitor.
 struct Session {
     lines: BufReader<UnixStream>,
+    /// When it has taken too long.
+    end: Instant,
 }
 
 impl Session {
-    fn begin(stream: UnixStream) -> io::Result<Self> {
-        stream.set_read_timeout(Some(PATIENCE))?;
-        stream.set_write_timeout(Some(PATIENCE))?;
-        let mut session = Self { lines: BufReader::new(stream) };
+    fn begin(path: &Path, patience: Duration) -> io::Result<Self> {
+        let stream = UnixStream::connect(path)?;
+        stream.set_write_timeout(Some(patience))?;
+        let mut session = Self { lines: BufReader::new(stream), end: Instant::now() + patience };
         session.execute("qmp_capabilities", &json!({}))?;
         Ok(session)
+    }
+
+    /// The next line; an error when the session has taken too long.
+    fn line(&mut self) -> io::Result<String> {
+        let left = self.end.saturating_duration_since(Instant::now());
+        let late = || io::Error::new(io::ErrorKind::TimedOut, "QEMU's monitor does not answer in time");
+        if left.is_zero() {
+            return Err(late());
+        }
+        self.lines.get_ref().set_read_timeout(Some(left))?;
+        let mut line = String::new();
+        match io::Read::take(&mut self.lines, MAX_LINE).read_line(&mut line) {
+            Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(_) => Ok(line),
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => Err(late()),
+            Err(error) => Err(error),
+        }
     }
 
     /// Executes a command; what it returns.
@@ -123,10 +159,7 @@ impl Session {
         let text = json!({ "execute": command, "arguments": arguments });
         self.lines.get_mut().write_all(format!("{text}\n").as_bytes())?;
         for _ in 0..MAX_LINES {
-            let mut line = String::new();
-            if io::Read::take(&mut self.lines, MAX_LINE).read_line(&mut line)? == 0 {
-                return Err(io::ErrorKind::UnexpectedEof.into());
-            }
+            let line = self.line()?;
             let mut answer: Value = serde_json::from_str(&line).map_err(io::Error::other)?;
             if let Some(error) = answer.get("error") {
                 return Err(io::Error::other(format!("QEMU's monitor says to {command}: {}", error["desc"])));
@@ -156,19 +189,6 @@ impl Session {
         let said = self.ask(&format!("i /w {port:#x}"))?;
         let value = said.rsplit_once("0x").and_then(|(_, digits)| u32::from_str_radix(digits, 16).ok());
         value.ok_or_else(|| io::Error::other(format!("QEMU's monitor says to a read of port {port:#x}: {said}")))
-    }
-
-    fn write(&mut self, writes: &[ConfigWrite]) -> io::Result<()> {
-        let runs = self.execute("query-status", &json!({}))?["running"] == true;
-        if runs {
-            self.execute("stop", &json!({}))?;
-        }
-        let done = self.write_all(writes);
-        // One that its user had stopped stays so.
-        if runs {
-            self.execute("cont", &json!({}))?;
-        }
-        done
     }
 
     fn write_all(&mut self, writes: &[ConfigWrite]) -> io::Result<()> {

@@ -2,7 +2,7 @@
 
 # serve NAMESPACE [PORT]: somebody who takes what comes.
 serve() {
-	${1:+ip netns exec "$1"} iperf3 -s -1 -p "$2" >/dev/null 2>&1 &
+	${1:+ip netns exec "$1"} timeout 60 iperf3 -s -1 -p "$2" >/dev/null 2>&1 &
 	until_true 10 ${1:+ip netns exec "$1"} sh -c "ss -Htln 'sport = :$2' | grep -q ."
 }
 

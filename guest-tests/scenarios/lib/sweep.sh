@@ -19,7 +19,7 @@ why_known() {
 	done
 }
 
-# except ROUND: a round, by its name in the output, that is left out.
+# except REGEX: rounds whose name in the output is like that are left out.
 excepted=
 except() {
 	excepted="$excepted$1

@@ -144,6 +144,14 @@ impl<M: DmaSpace + 'static> Card<M> {
 }
 
 impl<M: DmaSpace + 'static> Function<M> {
+    /// Whether a queue sends frames: not one that receives, one without a TIS (the driver's, for UMR), or one that is flushed.
+    pub(crate) fn transmits(&self, number: u32) -> bool {
+        match self.state.ethernet.queues.find(number) {
+            Some(Queue::Send(sq)) => sq.tis.is_some() && sq.moving.lock().state != WqState::Err,
+            _ => false,
+        }
+    }
+
     fn run_wqes(
         &self,
         sqn: u32,

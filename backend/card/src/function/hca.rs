@@ -191,6 +191,8 @@ impl<M: DmaSpace + 'static> Card<M> {
         state.queues = fresh.queues;
         state.memory = fresh.memory;
         state.ethernet = fresh.ethernet;
+        state.rdma = fresh.rdma;
+        state.eswitch.scheduling = fresh.eswitch.scheduling;
         state.vport = fresh.vport;
         state.cq_timers = fresh.cq_timers;
         state.waiting_events = fresh.waiting_events;

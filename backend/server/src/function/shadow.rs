@@ -11,6 +11,7 @@ use mlx5emu_vfio_user::{Client, Device, DeviceInfo, FunctionMemory, Irqs, MapErr
 use parking_lot::Mutex;
 
 use super::config;
+use super::virtual_functions::COMMAND;
 use crate::threads::Threads;
 
 /// The shadow of one VF.
@@ -52,6 +53,13 @@ impl Shadow {
     /// Whether a client is connected.
     pub fn is_connected(&self) -> bool {
         self.connected.load(Acquire)
+    }
+
+    /// What is in its Command register.
+    pub(super) fn command(&self) -> u16 {
+        let mut raw = [0; 2];
+        self.config.lock().read(COMMAND.into(), &mut raw);
+        u16::from_le_bytes(raw)
     }
 
     /// The PF has this VF no more: whoever has it loses it. Its driver disables the VF itself, afterwards.

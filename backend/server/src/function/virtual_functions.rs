@@ -17,10 +17,11 @@ use super::shadow::Shadow;
 use crate::monitor::{ConfigWrite, Monitors};
 
 /// Offsets of Command and BAR0 in configuration space.
-const COMMAND: u8 = 0x04;
+pub(super) const COMMAND: u8 = 0x04;
 const BAR0: u8 = 0x10;
 
 /// What a PF's machine has of a VF.
+#[derive(Clone)]
 pub enum VirtualFunction {
     /// The VF.
     Own(Arc<PciFunction>),
@@ -33,6 +34,18 @@ impl VirtualFunction {
         match self {
             Self::Own(function) => function.name(),
             Self::Shadow(shadow) => shadow.name(),
+        }
+    }
+
+    /// What is in its Command register.
+    fn command(&self) -> u16 {
+        match self {
+            Self::Own(function) => {
+                let mut raw = [0; 2];
+                function.config.lock().read(COMMAND.into(), &mut raw);
+                u16::from_le_bytes(raw)
+            }
+            Self::Shadow(shadow) => shadow.command(),
         }
     }
 
@@ -55,9 +68,8 @@ pub struct VirtualFunctions {
 }
 
 /// Where a VF's BAR0 is to be.
-#[derive(Debug, Clone)]
 struct Placing {
-    name: String,
+    vf: VirtualFunction,
     /// Its bus, device and function.
     routing_id: u16,
     /// Its BAR0; none if it is gone.
@@ -65,11 +77,14 @@ struct Placing {
 }
 
 impl Placing {
-    /// A VF that is gone answers nothing; one that is there gets its address while it does not.
+    /// A VF that is gone answers nothing; one that is there gets its address while it does not, and answers again if the guest
+    /// was so quick that it had it do so already.
     fn writes(&self) -> impl Iterator<Item = ConfigWrite> {
         let write = |offset, value| ConfigWrite { routing_id: self.routing_id, offset, value };
         let halves = self.bar.map(|bar| [write(BAR0, bar as u32), write(BAR0 + 4, (bar >> 32) as u32)]);
-        [write(COMMAND, 0)].into_iter().chain(halves.into_iter().flatten())
+        let command = self.bar.map(|_| self.vf.command()).filter(|command| *command != 0);
+        let again = command.map(|command| write(COMMAND, command.into()));
+        [write(COMMAND, 0)].into_iter().chain(halves.into_iter().flatten()).chain(again)
     }
 }
 
@@ -83,7 +98,7 @@ fn write_by_dma(client: &Client, ecam: u64, placings: &[Placing]) -> Result<(), 
                     "the BAR of {} could not be mapped in QEMU ({error}): no guest can use its VFs. The function's bus \
                      mastering must be on, placement.ecam must be where the machine's ECAM is, and if the machine has an \
                      IOMMU, the card file must say placement.iommu = true",
-                    placing.name
+                    placing.vf.name()
                 )
             })?;
         }
@@ -110,7 +125,7 @@ impl PciFunction {
             if n >= usize::from(now.enabled) {
                 vf.vanish();
             }
-            placings.push(Placing { name: vf.name().to_string(), routing_id: *routing_id, bar });
+            placings.push(Placing { vf: vf.clone(), routing_id: *routing_id, bar });
         }
         self.place(placings, vfs);
     }
@@ -135,7 +150,7 @@ impl PciFunction {
                 Some(monitors) => monitors.write(&pf, placings.iter().flat_map(Placing::writes).collect()).map_err(|error| {
                     format!(
                         "QEMU's monitor could not map the BARs of its VFs ({error}): no guest can use them. QEMU needs the \
-                         arguments that 'mlx5emu qemu-args' prints"
+                         arguments that 'mlx5emu qemu-args' prints, and no other QEMU may have had the same ones since"
                     )
                 }),
                 None => write_by_dma(&client, ecam, &placings),

@@ -22,9 +22,10 @@ const MIN_BURST: u64 = 1514;
 const MAX_WAIT: u64 = 10_000_000;
 /// How long it waits for a sibling whose turn it is, ns.
 const RETRY: u64 = 200_000;
-/// How long after the time that it was told a vport may come, before its siblings go on without it, ns.
-const GRACE: u64 = 3_000_000;
-/// Bits that pass at 1 Mbit/s in 1000 ns, so that bytes become ns.
+/// How long after the time that it was told a vport may come, before its siblings go on without it, ns: no longer than what
+/// they make good, so that one who does not come costs them nothing.
+const GRACE: u64 = CREDIT;
+/// How long a byte takes at 1 Mbit/s, ns.
 const BYTE_NS_AT_1_MBPS: u64 = 8000;
 /// Virtual time of a byte at the share 1.
 const BYTE_TIME: u128 = 1 << 16;
@@ -56,14 +57,15 @@ pub(crate) struct Element {
 struct Node {
     element: Element,
     children: Vec<u32>,
-    /// Until when what passed takes.
+    /// Until when what passed takes, ns of the card's clock.
     busy_until: u64,
-    /// Of a leaf: until when its siblings let it go first, if it is its turn.
+    /// Of a leaf: until when its siblings let it go first, if it is its turn, ns of the card's clock.
     expected_until: u64,
     /// Where its share of its parent's time ends.
     finish: u128,
     /// Where the share began that its parent's last one had: what begins now begins here.
     time: u128,
+    /// Bytes.
     passed: u64,
 }
 
@@ -74,7 +76,7 @@ pub(crate) enum Turn {
     Free,
     /// Send so many bytes.
     Some(u64),
-    /// Ask again at this time.
+    /// Ask again at this time, ns of the card's clock.
     Wait(u64),
 }
 

@@ -46,7 +46,7 @@ pub(crate) fn offer(qos: &mut [u8]) {
 #[derive(Default)]
 pub(crate) struct Hold {
     on: AtomicBool,
-    /// When it asks again.
+    /// When it asks again, ns of the card's clock.
     ask_at: AtomicU64,
     /// What it may send in a burst.
     burst: AtomicU64,
@@ -178,6 +178,13 @@ impl<M: DmaSpace + 'static> Card<M> {
     pub(crate) fn must_wait(&self, f: FunctionIndex, now: u64) -> bool {
         let (Some(function), Some(scheduling)) = (self.functions.get(f), self.scheduling(f)) else { return false };
         function.state.ethernet.hold.set(scheduling.ask(function.setup.vport, now))
+    }
+
+    /// Something else holds `f` back: it is not its turn that it waits for.
+    pub(crate) fn ask_later(&self, f: FunctionIndex) {
+        if let Some(function) = self.functions.get(f) {
+            function.state.ethernet.hold.on.store(false, Release);
+        }
     }
 
     /// `f` has sent `bytes`.
