@@ -13,7 +13,6 @@ switchdev_messages
 known 'SET_FLOW_TABLE_ENTRY of pf0.*fs_core.c' 'a rule without a destination that cannot be set counts its destinations below zero'
 tolerate 'WARNING: drivers/net/ethernet/mellanox/mlx5/core/fs_core.c:[0-9]+ at del_hw_fte'
 known 'of pf0.*holds pf0: queue counter set [0-9]+ before, [0-9]+ now$' 'mlx5e_init_ul_rep_rx() keeps its queue counters when it fails'
-known 'MODIFY_FLOW_TABLE of pf0.*holds pf0: flow table' 'a table that cannot be disconnected is not destroyed, and nobody tries again'
 sweep_mode switchdev legacy
 check_dmesg
 finish
