@@ -97,7 +97,7 @@ pub(crate) struct Sweep {
     /// So many rounds at most
     #[arg(long, value_name = "N")]
     pub(crate) count: Option<usize>,
-    /// Leave rounds out whose name in the output is like this: 'CREATE_EQ of pf0, number [12]'; may be repeated
+    /// Leave rounds out whose name in the output is like this: 'CREATE_EQ of pf0, .*'; may be repeated
     #[arg(long, value_name = "REGEX")]
     pub(crate) except: Vec<String>,
     /// Seconds that CMD may take, scaled by MLX5EMU_TIMEOUT_SCALE
