@@ -34,6 +34,7 @@ pub mod memory;
 pub mod notices;
 pub mod queues;
 pub mod rdma;
+pub mod serve;
 pub mod table;
 
 pub use card::{

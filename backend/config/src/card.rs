@@ -175,7 +175,7 @@ pub struct PciAnchor {
     /// QEMU's q35 has it at 0xb0000000 with SeaBIOS, at 0xe0000000 with OVMF.
     pub ecam: u64,
     /// The machine has an IOMMU, which may translate what the card reads and writes. Then the card cannot reach ECAM, and QEMU's
-    /// monitor has to map VFs: the QEMU arguments have both.
+    /// monitor has to map VFs: the QEMU arguments have both. A machine has one IOMMU: of two cards in it, one says so.
     pub iommu: bool,
 }
 

@@ -1,7 +1,7 @@
 #![forbid(unsafe_code)]
 //! What every part of mlx5emu may know about a card: its description (`CARD.toml`), the names of its PCI functions, where each
-//! is plugged into the guest's PCI Express tree, the directory of its sockets, the QEMU arguments that attach it, and the
-//! protocol of its control socket.
+//! is plugged into the guest's PCI Express tree, the directory of its sockets, the QEMU arguments that attach it, how to talk
+//! to QEMU's monitor, and the protocol of its control socket.
 //!
 //! Nothing here runs a card and nothing here knows a register: the room depends on no other room.
 //!
@@ -22,6 +22,7 @@ mod keys;
 mod parse;
 mod placement;
 mod qemu_args;
+pub mod qmp;
 mod size;
 mod timeouts;
 mod wire;

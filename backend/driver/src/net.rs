@@ -333,12 +333,12 @@ impl<H: Host> Driver<H> {
     /// The send queue for UMR, and the key that it changes.
     fn make_striding(&mut self, shape: StridingShape, index: usize) -> Result<Striding> {
         let net = self.open_net()?;
-        let (pd, mkey, tisn) = (net.pd, net.mkey, net.tisn);
+        let (pd, mkey) = (net.pd, net.mkey);
         let cq = self.make_cq(CqShape::plain(7), index)?;
         let sq_shape = SqShape { log_size: 7, log_page: 12, page_offset: 0, buffer: 64, wrap: true };
         let mut icosq = Sq::new(&mut self.host, sq_shape, cq, self.uar, mkey)?;
         icosq.umr = true;
-        icosq.number = self.create(&icosq.create_input(pd, tisn), create_sq_out::sqn)?;
+        icosq.number = self.create(&icosq.create_input(pd, None), create_sq_out::sqn)?;
         self.modify_sq(icosq.number, SqState::RST.0, SqState::RDY.0)?;
         let mut striding = Striding::new(&mut self.host, shape, icosq, mkey)?;
         let number = self.create(&striding.mkey_input(pd), create_mkey_out::mkey_index)?;
@@ -357,7 +357,7 @@ impl<H: Host> Driver<H> {
         let (pd, mkey, tisn, domain, counter_set) = (net.pd, net.mkey, net.tisn, net.domain, net.counter_set);
         let sq_cq = self.make_cq(config.sq_cq, index)?;
         let mut sq = Sq::new(&mut self.host, config.sq, sq_cq, self.uar, mkey)?;
-        sq.number = self.create(&sq.create_input(pd, tisn), create_sq_out::sqn)?;
+        sq.number = self.create(&sq.create_input(pd, Some(tisn)), create_sq_out::sqn)?;
         self.modify_sq(sq.number, SqState::RST.0, SqState::RDY.0)?;
         let rq_cq = self.make_cq(config.rq_cq, index)?;
         let mut rq = match config.striding {

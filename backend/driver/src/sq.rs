@@ -123,16 +123,18 @@ impl Sq {
         })
     }
 
-    /// CREATE_SQ.
-    pub fn create_input(&self, pd: u32, tisn: u32) -> Vec<u8> {
+    /// CREATE_SQ; one without a TIS sends no frames.
+    pub fn create_input(&self, pd: u32, tisn: Option<u32>) -> Vec<u8> {
         let list = sqc::wq.offset + wq::pas.offset + cmd_pas::SIZE * self.buffer.pages().len();
         let mut cmd = input(Opcode::CREATE_SQ, create_sq_in::ctx.offset + list);
         let context = create_sq_in::ctx.of_mut(&mut cmd);
         sqc::flush_in_error_en.set(context, 1);
         sqc::reg_umr.set(context, self.umr.into());
         sqc::cqn.set(context, self.cq.number.into());
-        sqc::tis_lst_sz.set(context, 1);
-        sqc::tis_num_0.set(context, tisn.into());
+        if let Some(tisn) = tisn {
+            sqc::tis_lst_sz.set(context, 1);
+            sqc::tis_num_0.set(context, tisn.into());
+        }
         let queue = sqc::wq.of_mut(context);
         wq::wq_type.set(queue, WqType::CYCLIC.0.into());
         wq::page_offset.set(queue, self.buffer.offset() as u64 / 64);

@@ -6,10 +6,14 @@ mod common;
 
 use common::vfs::*;
 use common::{Drv, plain};
+use mlx5emu_card::ResetKind;
+use mlx5emu_driver::NetConfig;
 use mlx5emu_driver::command::input;
 use mlx5emu_driver::in_process::SharedWorld;
+use mlx5emu_driver::striding::StridingShape;
 use mlx5emu_prm::layouts::*;
 use mlx5emu_prm::opcode::{Opcode, Status};
+use mlx5emu_prm::register::{AccessRegMode, Register};
 use mlx5emu_prm::scheduling::{SchedulingElementType as Type, SchedulingHierarchy as Hierarchy, TsarType};
 
 /// What a driver asks for.
@@ -132,7 +136,18 @@ fn what_a_pf_leaves_is_counted_and_gone() {
     create(&mut pf, Element { mbps: 10, ..leaf(1, root, 0) });
     let objects = world.borrow_mut().card().inspect()["functions"]["pf0"]["objects"].clone();
     assert_eq!(objects["scheduling element"], 2);
-    world.borrow_mut().reset(0, mlx5emu_card::ResetKind::Flr);
+    // Its driver does not know of them.
+    drop(pf.remove());
+    assert_eq!(elements(&world), 0);
+    let card = world.borrow_mut().card().inspect();
+    assert_eq!(card["functions"]["pf0"]["left_at_teardown"]["scheduling element"], 2);
+}
+
+#[test]
+fn a_reset_of_the_pf_ends_its_scheduling() {
+    let (world, mut pf, _other, _vfs, _fdb) = switched(5);
+    create(&mut pf, Element { mbps: 10, ..TSAR });
+    world.borrow_mut().reset(0, ResetKind::Flr);
     assert_eq!(elements(&world), 0);
 }
 
@@ -146,6 +161,10 @@ struct Race {
 }
 
 impl Race {
+    fn new(world: &SharedWorld, pf: Drv, vfs: [Drv; 2]) -> Self {
+        Self { world: world.clone(), pf, vfs, sent: [0; 2], came: [0; 2] }
+    }
+
     /// Runs for `ms` milliseconds; how many bytes of each came.
     fn run(&mut self, ms: u64) -> [u64; 2] {
         let end = self.world.borrow().now() + ms * 1_000_000;
@@ -185,7 +204,7 @@ fn a_vf_sends_no_faster_than_it_may_and_loses_nothing() {
     let root = create(&mut pf, TSAR);
     let one = create(&mut pf, Element { mbps: 50, ..leaf(1, root, 0) });
     let two = create(&mut pf, Element { mbps: 200, ..leaf(2, root, 0) });
-    let mut race = Race { world: world.clone(), pf, vfs, sent: [0; 2], came: [0; 2] };
+    let mut race = Race::new(&world, pf, vfs);
     let [first, second] = race.run(60);
     about(first, 50, 60);
     about(second, 200, 60);
@@ -211,7 +230,7 @@ fn vfs_share_what_their_arbiter_lets_pass() {
     let group = create(&mut pf, Element { parent: root, mbps: 100, ..TSAR });
     create(&mut pf, leaf(1, group, 20));
     let two = create(&mut pf, leaf(2, group, 80));
-    let mut race = Race { world, pf, vfs, sent: [0; 2], came: [0; 2] };
+    let mut race = Race::new(&world, pf, vfs);
     let [first, second] = race.run(100);
     about(first + second, 100, 100);
     about(first, 20, 100);
@@ -220,4 +239,59 @@ fn vfs_share_what_their_arbiter_lets_pass() {
     let [first, second] = race.run(100);
     about(first, 50, 100);
     about(second, 50, 100);
+}
+
+#[test]
+fn a_vf_that_may_not_send_still_gets_what_is_for_it() {
+    // Every few frames its receive queue needs memory to be mapped, which a queue does that sends nothing.
+    let net = NetConfig { striding: Some(StridingShape::plain()), ..net() };
+    let (world, mut pf, _other, [mut vf, _], _fdb) = switched_with(6, &net);
+    let root = create(&mut pf, TSAR);
+    create(&mut pf, Element { mbps: 1, ..leaf(1, root, 0) });
+    let (from, to) = (common::mac(&pf), mac(1));
+    for n in 0..UNDER_WAY {
+        vf.send(&plain(from, to, FRAME, n)).unwrap();
+    }
+    // No time passes but for what there is to do: what the VF has to send takes 360 ms.
+    for n in 0..1000 {
+        let frame = plain(to, from, FRAME, n);
+        pf.send(&frame).unwrap();
+        assert_eq!(received(&world, &mut vf), [frame], "frame {n} waits for what the VF has to send");
+    }
+}
+
+#[test]
+fn one_that_must_wait_and_whose_port_is_paused_waits_in_peace() {
+    let (world, mut pf, mut other, [mut vf, _], _fdb) = switched(7);
+    let mut pause = vec![0; pfcc_reg::SIZE];
+    pfcc_reg::local_port.set(&mut pause, 1);
+    pfcc_reg::pprx.set(&mut pause, 1);
+    pf.access_register(Register::PFCC, AccessRegMode::WRITE, 0, &pause).unwrap();
+    let root = create(&mut pf, TSAR);
+    create(&mut pf, Element { mbps: 50, ..leaf(1, root, 0) });
+    let target = common::mac(&other);
+    for n in 0..UNDER_WAY {
+        vf.send(&plain(target, mac(1), FRAME, n)).unwrap();
+    }
+    // Its turn comes while the port is paused, for 335 us a time (65535 quanta of 512 bit times at 100 Gbit/s).
+    let mut control = plain([1, 0x80, 0xc2, 0, 0, 1], [2, 0, 0, 0, 0, 9], 60, 0);
+    control[12..18].copy_from_slice(&[0x88, 0x08, 0, 1, 0xff, 0xff]);
+    let now = || world.borrow().now();
+    // Each step takes 250 ns: who looks again and again needs thousands of them.
+    let settles = || {
+        let begin = now();
+        assert!(world.borrow_mut().settle() && now() - begin < 50_000, "it looks again and again");
+    };
+    let end = now() + 3_000_000;
+    while now() < end {
+        settles();
+        other.send(&control).unwrap();
+        settles();
+        assert!(world.borrow_mut().step());
+    }
+    let mut came = 0;
+    while came < UNDER_WAY {
+        assert!(other.recv_wait().is_ok());
+        came += 1;
+    }
 }

@@ -182,6 +182,21 @@ fn a_umr_wqe_that_can_not_be_executed_changes_nothing_and_fails() {
     assert_eq!(umr_error(true, |over, _| over, not_free), Some(CqeSyndrome::MW_BIND_ERR), "it is in use");
 }
 
+#[test]
+fn a_queue_without_a_tis_sends_no_frame() {
+    let (_, mut a, mut b) = opened(6, &config(StridingShape::plain()));
+    for opcode in [WqeOpcode::SEND, WqeOpcode::LSO, WqeOpcode::ENHANCED_MPSW] {
+        let mut wqe = vec![0u8; ctrl::SIZE + 16];
+        ctrl::opcode.set(&mut wqe, opcode.0.into());
+        ctrl::ds.set(&mut wqe, 2);
+        ctrl::ce.set(&mut wqe, 2);
+        assert_eq!(post(&mut a, true, &wqe), Some(CqeSyndrome::LOCAL_QP_OP_ERR), "{opcode}");
+    }
+    exchange(&mut a, &mut b, 100, 1500);
+    goodbye(a);
+    goodbye(b);
+}
+
 fn shape() -> impl Strategy<Value = StridingShape> {
     let mapping =
         prop_oneof![Just(Mapping::Mtt), Just(Mapping::SmallMtt), Just(Mapping::Ksm), Just(Mapping::Klm(3000))];

@@ -6,15 +6,15 @@
 //! too, so it stands still meanwhile.
 
 use std::collections::BTreeMap;
-use std::io::{self, BufRead, BufReader, Write};
-use std::os::unix::net::UnixStream;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::{Builder, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use mlx5emu_config::qmp::Qmp;
 use mlx5emu_vfio_user::Stop;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::sandbox;
 
@@ -24,11 +24,6 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const LAST_PATIENCE: Duration = Duration::from_secs(30);
 /// How often the thread looks whether the card ends.
 const LOOK: Duration = Duration::from_millis(200);
-/// Lines that are read for one answer: events come in between.
-const MAX_LINES: usize = 256;
-/// Bytes of a line.
-const MAX_LINE: u64 = 64 << 10;
-
 /// The ports of configuration space, and the bit of an address that says that it is one.
 const ADDRESS: u16 = 0xcf8;
 const DATA: u16 = 0xcfc;
@@ -108,13 +103,13 @@ fn run(sockets: &BTreeMap<String, PathBuf>, orders: &Receiver<Order>, stop: &Sto
 /// Has the guest stand still, unless its user has had it do so, and go on afterwards, whatever happens in between.
 fn carry_out(path: &Path, writes: &[ConfigWrite]) -> io::Result<()> {
     let mut session = Session::begin(path, PATIENCE)?;
-    if session.execute("query-status", &json!({}))?["running"] != true {
+    if session.execute("query-status")?["running"] != true {
         return session.write_all(writes);
     }
-    let done = session.execute("stop", &json!({})).and_then(|_| session.write_all(writes));
-    let goes_on = session.execute("cont", &json!({}));
+    let done = session.execute("stop").and_then(|_| session.write_all(writes));
+    let goes_on = session.execute("cont");
     // A monitor that has not answered may still do what it was told, and takes the next connection when it has.
-    let goes_on = goes_on.or_else(|_| Session::begin(path, LAST_PATIENCE)?.execute("cont", &json!({})));
+    let goes_on = goes_on.or_else(|_| Session::begin(path, LAST_PATIENCE)?.execute("cont"));
     goes_on.map_err(|error| {
         io::Error::other(format!("the guest stands still until its monitor is told 'cont': {error}"))
     })?;
@@ -122,58 +117,20 @@ fn carry_out(path: &Path, writes: &[ConfigWrite]) -> io::Result<()> {
 }
 
 /// One connection to a monitor.
-struct Session {
-    lines: BufReader<UnixStream>,
-    /// When it has taken too long.
-    end: Instant,
-}
+struct Session(Qmp);
 
 impl Session {
     fn begin(path: &Path, patience: Duration) -> io::Result<Self> {
-        let stream = UnixStream::connect(path)?;
-        stream.set_write_timeout(Some(patience))?;
-        let mut session = Self { lines: BufReader::new(stream), end: Instant::now() + patience };
-        session.execute("qmp_capabilities", &json!({}))?;
-        Ok(session)
+        Qmp::connect(path, patience).map(Self)
     }
 
-    /// The next line; an error when the session has taken too long.
-    fn line(&mut self) -> io::Result<String> {
-        let left = self.end.saturating_duration_since(Instant::now());
-        let late = || io::Error::new(io::ErrorKind::TimedOut, "QEMU's monitor does not answer in time");
-        if left.is_zero() {
-            return Err(late());
-        }
-        self.lines.get_ref().set_read_timeout(Some(left))?;
-        let mut line = String::new();
-        match io::Read::take(&mut self.lines, MAX_LINE).read_line(&mut line) {
-            Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
-            Ok(_) => Ok(line),
-            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => Err(late()),
-            Err(error) => Err(error),
-        }
-    }
-
-    /// Executes a command; what it returns.
-    fn execute(&mut self, command: &str, arguments: &Value) -> io::Result<Value> {
-        let text = json!({ "execute": command, "arguments": arguments });
-        self.lines.get_mut().write_all(format!("{text}\n").as_bytes())?;
-        for _ in 0..MAX_LINES {
-            let line = self.line()?;
-            let mut answer: Value = serde_json::from_str(&line).map_err(io::Error::other)?;
-            if let Some(error) = answer.get("error") {
-                return Err(io::Error::other(format!("QEMU's monitor says to {command}: {}", error["desc"])));
-            }
-            if let Some(value) = answer.get_mut("return") {
-                return Ok(value.take());
-            }
-        }
-        Err(io::Error::other("QEMU's monitor does not answer"))
+    fn execute(&mut self, command: &str) -> io::Result<Value> {
+        self.0.execute(command, &[])
     }
 
     /// A command for people; what it prints.
     fn ask(&mut self, line: &str) -> io::Result<String> {
-        let said = self.execute("human-monitor-command", &json!({ "command-line": line }))?;
+        let said = self.0.execute("human-monitor-command", &[("command-line", line)])?;
         Ok(said.as_str().unwrap_or_default().trim().to_string())
     }
 
@@ -205,6 +162,8 @@ impl Session {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
+    use std::io::{BufRead, BufReader, Write};
     use std::os::unix::net::UnixListener;
     use std::sync::{Arc, Mutex};
 

@@ -5,7 +5,7 @@
 # card: vfs = 1
 # timeout: 240
 # append: oops=panic slub_debug=FZPU
-# known-death: RIP: 0010:mlx5e_|general protection fault
+# known-death: RIP: 0010:mlx5e_
 # broken: mlx5e_netdev_change_profile() goes back to the representor's profile, whose private part mlx5e_vport_rep_unload() frees all the same: the
 #   device uses it from then on (mlx5e_is_uplink_rep() in mlx5e_set_rx_mode_work(), for one)
 . "${0%/*}/../lib/tap.sh"

@@ -307,8 +307,8 @@ $regex"
 }
 
 # known_leak SIZE COUNT [REGEX]: the kernel is known to lose so many objects of that size in this scenario, at most, and something
-# in kmemleak's report of each is like REGEX, which has no space. It reports when the driver is gone, and then knows the driver's functions by address
-# only; those of the kernel proper by name.
+# in kmemleak's report of each is like REGEX, which has no space. It reports when the driver is gone, and then knows the driver's
+# functions by address only; those of the kernel proper by name.
 known_leak() {
 	echo "$1 $2 ${3:-.}" >>/run/mlx5emu.known_leaks
 }

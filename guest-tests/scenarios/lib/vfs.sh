@@ -89,3 +89,10 @@ held_is_given() {
 vf_is_gone() {
 	[ "$(card "$1/connection/connected")" = false ] && [ "$(card "$1/hca")" = '"disabled"' ]
 }
+
+# given_to DRIVER FUNCTION: that driver has the PCI function, and no other takes it up.
+given_to() {
+	at=/sys/bus/pci/devices/$2
+	[ ! -e "$at/driver" ] || echo "$2" >"$at/driver/unbind"
+	echo "$1" >"$at/driver_override" && echo "$2" >/sys/bus/pci/drivers_probe && [ "$(basename "$(readlink "$at/driver")")" = "$1" ]
+}

@@ -19,22 +19,17 @@ noiommu() {
 	modprobe vfio enable_unsafe_noiommu_mode=1 && modprobe vfio-pci && [ "$(cat /sys/module/vfio/parameters/enable_unsafe_noiommu_mode)" = Y ]
 }
 check "vfio is there, without an IOMMU" noiommu
-# given_to DRIVER
-given_to() {
-	[ ! -e "$device/driver" ] || echo "$vf" >"$device/driver/unbind"
-	echo "$1" >"$device/driver_override" && echo "$vf" >/sys/bus/pci/drivers_probe && [ "$(basename "$(readlink "$device/driver")")" = "$1" ]
-}
 group() {
 	[ -e "/dev/vfio/noiommu-$(basename "$(readlink "$device/iommu_group")")" ]
 }
 for round in 1 2 3; do
-	check "vfio-pci has the VF ($round)" given_to vfio-pci
+	check "vfio-pci has the VF ($round)" given_to vfio-pci "$vf"
 	check "there is a group for programs ($round)" until_true 10 group
 	check "it can be opened ($round)" sh -c ": <>/dev/vfio/noiommu-$(basename "$(readlink "$device/iommu_group")")"
 	check "the VF is reset ($round)" sh -c "echo 1 >$device/reset"
 	! can_ask || same "the card has nothing of it ($round)" '"disabled"' "$(card pf0vf0/hca)"
 	check "the PF works meanwhile ($round)" all_echoes 5 ping -i 0.05 192.0.2.2
-	check "mlx5_core has the VF again ($round)" given_to mlx5_core
+	check "mlx5_core has the VF again ($round)" given_to mlx5_core "$vf"
 	check "with a network device ($round)" until_true 60 netdev "$vf"
 	check "it comes up ($round)" house "$pf0" 0 vf0 10
 	check "and reaches the wire ($round)" reach vf0 2

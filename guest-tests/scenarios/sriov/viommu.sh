@@ -45,16 +45,11 @@ until_true 60 vfs_are_there "$pf0" 2
 vf=$(vf "$pf0" 0)
 device=/sys/bus/pci/devices/$vf
 tolerate 'vfio-pci .*: ' 'vfio_pci: '
-# given_to DRIVER
-given_to() {
-	[ ! -e "$device/driver" ] || echo "$vf" >"$device/driver/unbind"
-	echo "$1" >"$device/driver_override" && echo "$vf" >/sys/bus/pci/drivers_probe && [ "$(basename "$(readlink "$device/driver")")" = "$1" ]
-}
 check "vfio is there" modprobe vfio-pci
-check "it has a VF" given_to vfio-pci
+check "it has a VF" given_to vfio-pci "$vf"
 check "programs can open it" until_true 10 sh -c ": <>/dev/vfio/$(basename "$(readlink "$device/iommu_group")")"
 check "the PF works meanwhile" all_echoes 5 ping -i 0.05 192.0.2.2
-check "mlx5_core has it again" given_to mlx5_core
+check "mlx5_core has it again" given_to mlx5_core "$vf"
 check "with a network device" until_true 60 netdev "$vf"
 check "it comes up" house "$pf0" 0 vf0 10
 check "and reaches the wire" reach vf0 2

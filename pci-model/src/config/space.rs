@@ -117,6 +117,12 @@ impl ConfigSpace {
         self.changes(&before)
     }
 
+    /// The Command register.
+    #[must_use]
+    pub fn command(&self) -> u16 {
+        self.get16(COMMAND)
+    }
+
     /// Whether the function may make memory requests and send MSIs: Bus Master Enable, in D0.
     #[must_use]
     pub fn bus_master(&self) -> bool {

@@ -1,16 +1,16 @@
 //! Reaching a running machine from another thread.
 
-use std::io::{self, BufRead, BufReader, ErrorKind, Write};
+use std::io::{self, ErrorKind, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use mlx5emu_config::qmp::Qmp;
+
 /// How long QEMU's monitor may take to answer.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// Lines of the monitor that are read for one answer: events come in between.
-const MAX_LINES: usize = 64;
 
 /// A running machine, as other threads see it. Clones are the same machine.
 #[derive(Debug, Clone, Default)]
@@ -60,29 +60,13 @@ impl Handle {
 
 /// Asks QEMU's monitor for a break condition on the serial line.
 fn send_break(stream: UnixStream) -> io::Result<()> {
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_write_timeout(Some(PATIENCE))?;
-    let mut lines = BufReader::new(&stream).lines();
-    let mut ask = |command: &str| -> io::Result<()> {
-        (&stream).write_all(command.as_bytes())?;
-        for line in lines.by_ref().take(MAX_LINES) {
-            let line = line?;
-            if line.contains("\"error\"") {
-                return Err(io::Error::other(line));
-            }
-            if line.contains("\"return\"") {
-                return Ok(());
-            }
-        }
-        Err(ErrorKind::UnexpectedEof.into())
-    };
-    ask("{\"execute\":\"qmp_capabilities\"}\n")?;
-    ask("{\"execute\":\"chardev-send-break\",\"arguments\":{\"id\":\"console\"}}\n")
+    Qmp::over(stream, PATIENCE)?.execute("chardev-send-break", &[("id", "console")]).map(drop)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::{BufRead, BufReader};
 
     #[test]
     fn a_break_is_asked_for_as_the_monitor_wants_it() {

@@ -137,6 +137,16 @@ impl Pause {
         self.count.load(Acquire) > 0
     }
 
+    /// When frames that wait are to be looked at, if any do.
+    pub(crate) fn retry_deadline(&self) -> Option<u64> {
+        self.holds().then(|| self.retry_at.load(Acquire))
+    }
+
+    /// When it is to be looked at whether the port is still held off, if it was when it was to send.
+    pub(crate) fn recheck_deadline(&self) -> Option<u64> {
+        self.off.load(Acquire).then(|| self.recheck_at.load(Acquire))
+    }
+
     /// Frames and bytes that wait.
     pub(crate) fn held(&self) -> (usize, usize) {
         let waiting = self.waiting.lock();
@@ -419,26 +429,9 @@ impl<M: DmaSpace + 'static> Card<M> {
         off
     }
 
-    /// Whether `f` was held when it was last to send: its port was paused, or it was not its turn.
-    pub(crate) fn was_held(&self, f: FunctionIndex) -> bool {
-        self.was_paused(f) || self.functions.get(f).is_some_and(|function| function.state.ethernet.hold.is_on())
-    }
-
     /// Whether `f`'s port was held off when it was last to send.
     pub fn was_paused(&self, f: FunctionIndex) -> bool {
         self.functions.get(f).and_then(|f| self.ports.get(f.port)).is_some_and(|p| p.pause.off.load(Acquire))
-    }
-
-    /// When frames that wait at `f`'s port, or its send queues that are held off, are to be looked at again.
-    pub fn flow_deadline(&self, f: FunctionIndex) -> Option<u64> {
-        let function = self.functions.get(f)?;
-        let p = &self.ports.get(function.port)?.pause;
-        let retry = || (p.holds() && self.porter(function.port) == Some(f)).then(|| p.retry_at.load(Acquire));
-        let sends = || !(function.front.sends.is_empty() && function.state.ethernet.turn.lock().is_empty());
-        let recheck = p.off.load(Acquire) && sends();
-        let turn = function.state.ethernet.hold.deadline().filter(|_| sends());
-        let delayed = self.delay_deadline(f);
-        [retry(), recheck.then(|| p.recheck_at.load(Acquire)), turn, delayed].into_iter().flatten().min()
     }
 }
 

@@ -144,7 +144,7 @@ impl<M: DmaSpace + 'static> Card<M> {
 }
 
 impl<M: DmaSpace + 'static> Function<M> {
-    /// Whether a queue sends frames: not one that receives, one without a TIS (the driver's, for UMR), or one that is flushed.
+    /// Whether a queue sends frames: not one that receives, one without a TIS (the driver's for UMR is one), or one that is flushed.
     pub(crate) fn transmits(&self, number: u32) -> bool {
         match self.state.ethernet.queues.find(number) {
             Some(Queue::Send(sq)) => sq.tis.is_some() && sq.moving.lock().state != WqState::Err,
@@ -317,7 +317,12 @@ impl<M: DmaSpace + 'static> Function<M> {
     }
 
     fn execute_wqe(&self, sq: &Sq, wqe: &[u8], burst: &mut Burst) -> Result<(), Stop> {
-        match WqeOpcode(mlx5_wqe_ctrl_seg::opcode.get(wqe) as u8) {
+        let opcode = WqeOpcode(mlx5_wqe_ctrl_seg::opcode.get(wqe) as u8);
+        let sends = matches!(opcode, WqeOpcode::SEND | WqeOpcode::LSO | WqeOpcode::ENHANCED_MPSW);
+        if sends && sq.tis.is_none() {
+            return wqe_error(CqeSyndrome::LOCAL_QP_OP_ERR, format!("{opcode} on an SQ without a TIS"));
+        }
+        match opcode {
             WqeOpcode::NOP => Ok(()),
             WqeOpcode::SEND => self.ethernet_send(sq, wqe, burst, false),
             WqeOpcode::LSO => self.ethernet_send(sq, wqe, burst, true),

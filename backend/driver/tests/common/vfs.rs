@@ -143,6 +143,11 @@ pub fn mac(n: u8) -> [u8; 6] {
 
 /// Both VFs open, with addresses, behind an FDB that knows everybody on the port.
 pub fn switched(seed: u64) -> (SharedWorld, Drv, Drv, [Drv; 2], Fdb) {
+    switched_with(seed, &net())
+}
+
+/// The same, with VFs that are open like that.
+pub fn switched_with(seed: u64, vf_net: &NetConfig) -> (SharedWorld, Drv, Drv, [Drv; 2], Fdb) {
     let (world, mut pf, other, hosts) = card(seed);
     let fdb = Fdb::new(&mut pf);
     let own = super::mac(&pf);
@@ -153,7 +158,7 @@ pub fn switched(seed: u64) -> (SharedWorld, Drv, Drv, [Drv; 2], Fdb) {
         set_mac(&mut pf, n.into(), mac(n));
         pf.command(&fdb.entry(n.into(), mac(n), &[n.into()]), OUT).unwrap();
         let mut vf = Driver::probe(host, Config::default()).unwrap();
-        vf.open(net()).unwrap();
+        vf.open(vf_net.clone()).unwrap();
         assert!(vf.link_up().unwrap());
         assert_eq!(super::mac(&vf), mac(n), "the PF's address is the VF's");
         vfs.push(vf);

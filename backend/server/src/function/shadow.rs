@@ -11,7 +11,6 @@ use mlx5emu_vfio_user::{Client, Device, DeviceInfo, FunctionMemory, Irqs, MapErr
 use parking_lot::Mutex;
 
 use super::config;
-use super::virtual_functions::COMMAND;
 use crate::threads::Threads;
 
 /// The shadow of one VF.
@@ -57,9 +56,7 @@ impl Shadow {
 
     /// What is in its Command register.
     pub(super) fn command(&self) -> u16 {
-        let mut raw = [0; 2];
-        self.config.lock().read(COMMAND.into(), &mut raw);
-        u16::from_le_bytes(raw)
+        self.config.lock().command()
     }
 
     /// The PF has this VF no more: whoever has it loses it. Its driver disables the VF itself, afterwards.

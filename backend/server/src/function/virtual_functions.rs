@@ -17,7 +17,7 @@ use super::shadow::Shadow;
 use crate::monitor::{ConfigWrite, Monitors};
 
 /// Offsets of Command and BAR0 in configuration space.
-pub(super) const COMMAND: u8 = 0x04;
+const COMMAND: u8 = 0x04;
 const BAR0: u8 = 0x10;
 
 /// What a PF's machine has of a VF.
@@ -40,11 +40,7 @@ impl VirtualFunction {
     /// What is in its Command register.
     fn command(&self) -> u16 {
         match self {
-            Self::Own(function) => {
-                let mut raw = [0; 2];
-                function.config.lock().read(COMMAND.into(), &mut raw);
-                u16::from_le_bytes(raw)
-            }
+            Self::Own(function) => function.config.lock().command(),
             Self::Shadow(shadow) => shadow.command(),
         }
     }

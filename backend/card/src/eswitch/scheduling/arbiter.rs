@@ -30,7 +30,7 @@ const BYTE_NS_AT_1_MBPS: u64 = 8000;
 /// Virtual time of a byte at the share 1.
 const BYTE_TIME: u128 = 1 << 16;
 
-/// Most elements of an e-switch: enough for a leaf of each vport, and as many arbiters.
+/// Most elements of an e-switch. The number is this firmware's own: enough for a leaf of each vport, and as many arbiters.
 pub(crate) const MAX_ELEMENTS: u32 = 1 << 12;
 
 /// A leaf or an arbiter.

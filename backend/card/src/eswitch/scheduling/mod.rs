@@ -22,9 +22,9 @@ use crate::card::{Card, FunctionIndex};
 use crate::commands::queue::Call;
 use crate::error::{Done, Stop, Syndrome, bad_param};
 
-/// log2 of the arbiters above each other: `log_esw_max_sched_depth`.
+/// log2 of the arbiters above each other: `log_esw_max_sched_depth`. The number is this firmware's own.
 const LOG_MAX_DEPTH: u32 = 2;
-/// The largest share: `max_tsar_bw_share`.
+/// The largest share: `max_tsar_bw_share`. The number is this firmware's own: the driver scales what its users say to it.
 const MAX_SHARE: u32 = 100;
 
 /// The scheduling of an e-switch, as capabilities (group `qos`).
@@ -65,6 +65,11 @@ impl Hold {
     /// Bytes that it may send in a burst, 0 if nothing bounds it.
     pub(crate) fn burst(&self) -> u64 {
         self.burst.load(Acquire)
+    }
+
+    /// It does not hold.
+    pub(crate) fn end(&self) {
+        self.on.store(false, Release);
     }
 
     fn set(&self, turn: Turn) -> bool {
@@ -178,13 +183,6 @@ impl<M: DmaSpace + 'static> Card<M> {
     pub(crate) fn must_wait(&self, f: FunctionIndex, now: u64) -> bool {
         let (Some(function), Some(scheduling)) = (self.functions.get(f), self.scheduling(f)) else { return false };
         function.state.ethernet.hold.set(scheduling.ask(function.setup.vport, now))
-    }
-
-    /// Something else holds `f` back: it is not its turn that it waits for.
-    pub(crate) fn ask_later(&self, f: FunctionIndex) {
-        if let Some(function) = self.functions.get(f) {
-            function.state.ethernet.hold.on.store(false, Release);
-        }
     }
 
     /// `f` has sent `bytes`.
