@@ -13,7 +13,7 @@ use crate::error::{Stop, Syndrome, bad_param};
 use crate::table::Table;
 
 /// What is saved up while nobody sends, ns at the rate.
-const CREDIT: u64 = 2_000_000;
+const CREDIT: u64 = 4_000_000;
 /// What goes in one burst, ns at the rate.
 const QUANTUM: u64 = 1_000_000;
 /// The shortest burst: a frame of the usual size.
