@@ -19,6 +19,7 @@ mod result;
 mod scenario;
 mod session;
 mod suite;
+pub mod sweep;
 mod tap;
 mod traces;
 

@@ -3,8 +3,8 @@
 use std::io::Write;
 
 use mlx5emu_config::control::{Client, ClientError, CommandRecord, Reply, Request};
+use mlx5emu_config::printable;
 
-use super::tree::clean;
 use super::unexpected;
 use crate::cli::Commands;
 use crate::failure::Failure;
@@ -56,16 +56,16 @@ const HEADING: &str = "     SEQ  FUNCTION  OPCODE                          OP_MO
 fn row(record: &CommandRecord) -> String {
     let opcode = match record.opcode_name.as_str() {
         "" => format!("{:#06x}", record.opcode),
-        name => clean(name),
+        name => printable(name),
     };
-    let mut status = clean(&record.status_name);
+    let mut status = printable(&record.status_name);
     if record.status != 0 && record.syndrome != 0 {
         status = format!("{status} {:#x}", record.syndrome);
     }
-    let value = |name: &str, v: u64| record.names.get(name).map_or_else(|| number(v), |called| clean(called));
+    let value = |name: &str, v: u64| record.names.get(name).map_or_else(|| number(v), |called| printable(called));
     let mut fields: Vec<String> =
-        record.fields.iter().map(|(name, v)| format!("{}={}", clean(name), value(name, *v))).collect();
-    fields.extend(record.fault.as_ref().map(|rule| format!("[rule {}]", clean(rule))));
+        record.fields.iter().map(|(name, v)| format!("{}={}", printable(name), value(name, *v))).collect();
+    fields.extend(record.fault.as_ref().map(|rule| format!("[rule {}]", printable(rule))));
     let text = format!(
         "{:>8}  {:8}  {opcode:30}  {:>6}  {status:14}  {:>9}  {}",
         record.seq,

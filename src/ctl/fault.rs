@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 
 use mlx5emu_config::control::{Client, ClientError, ErrorCode, FaultState, Reply, Request};
 use mlx5emu_config::fault::FaultRule;
+use mlx5emu_config::printable;
 
-use super::tree::{clean, table};
+use super::tree::table;
 use super::unexpected;
 use crate::cli::{FaultAdd, FaultClear, FaultList, FaultVerb, Release, Wait};
 use crate::failure::{Failure, USAGE};
@@ -47,7 +48,7 @@ fn add(client: &mut Client, args: &FaultAdd) -> Result<u8, Failure> {
     let Reply::FaultsAdded { names } = call(client, Request::FaultAdd { rules })? else { return Err(unexpected()) };
     let mut out = std::io::stdout().lock();
     for name in names {
-        writeln!(out, "{}", clean(&name))?;
+        writeln!(out, "{}", printable(&name))?;
     }
     Ok(0)
 }
@@ -72,12 +73,14 @@ fn shown(rules: &[FaultState]) -> String {
     let mut rows = vec![["NAME", "MATCHED", "ACTED", "HELD", "RULE"].map(str::to_string).to_vec()];
     for rule in rules {
         let counts = [rule.matched, rule.acted, rule.held_count].map(|n| n.to_string());
-        rows.push([&[clean(&rule.name)], &counts[..], &[clean(&rule.rule)]].concat());
+        rows.push([&[printable(&rule.name)], &counts[..], &[printable(&rule.rule)]].concat());
     }
     let mut lines = table(&rows);
     for rule in rules {
         let held = rule.held.iter().map(|held| (&rule.name, &held.function, &held.what));
-        lines.extend(held.map(|(rule, f, what)| format!("{} holds {} of {}", clean(rule), clean(what), clean(f))));
+        lines.extend(
+            held.map(|(rule, f, what)| format!("{} holds {} of {}", printable(rule), printable(what), printable(f))),
+        );
     }
     lines.join("\n") + "\n"
 }
@@ -101,7 +104,7 @@ pub(crate) fn wait(client: &mut Client, args: &Wait) -> Result<u8, Failure> {
         if rule.is_there() {
             let mut out = std::io::stdout().lock();
             for held in &rule.held {
-                writeln!(out, "{} of {}", clean(&held.what), clean(&held.function))?;
+                writeln!(out, "{} of {}", printable(&held.what), printable(&held.function))?;
             }
             return Ok(0);
         }

@@ -1,5 +1,6 @@
 //! A tree of state as text for people.
 
+use mlx5emu_config::printable;
 use serde_json::{Map, Value};
 
 /// Renders `value`: objects as `name: value` lines indented by depth, lists of like objects as tables.
@@ -20,10 +21,10 @@ fn object(out: &mut String, map: &Map<String, Value>, depth: usize) {
     let (plain, nested): (Vec<_>, Vec<_>) = map.iter().partition(|(_, v)| is_plain(v));
     let width = plain.iter().map(|(k, _)| k.chars().count()).max().unwrap_or(0);
     for (name, value) in plain {
-        line(out, depth, &format!("{:width$}  {}", clean(name), scalar(value)));
+        line(out, depth, &format!("{:width$}  {}", printable(name), scalar(value)));
     }
     for (name, value) in nested {
-        line(out, depth, &format!("{}:", clean(name)));
+        line(out, depth, &format!("{}:", printable(name)));
         match value {
             Value::Object(map) => object(out, map, depth + 1),
             Value::Array(items) => list(out, items, depth + 1),
@@ -101,16 +102,11 @@ fn scalar(value: &Value) -> String {
         Value::Bool(true) => "yes".to_string(),
         Value::Bool(false) => "no".to_string(),
         Value::Number(number) => number.to_string(),
-        Value::String(text) => clean(text),
+        Value::String(text) => printable(text),
         Value::Array(items) if items.is_empty() => "-".to_string(),
         Value::Array(items) => items.iter().map(scalar).collect::<Vec<_>>().join(" "),
         Value::Object(map) => format!("{} entries", map.len()),
     }
-}
-
-/// `text` without the power to drive a terminal.
-pub(super) fn clean(text: &str) -> String {
-    text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect()
 }
 
 fn line(out: &mut String, depth: usize, text: &str) {

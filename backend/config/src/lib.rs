@@ -24,6 +24,7 @@ mod placement;
 mod qemu_args;
 pub mod qmp;
 mod size;
+mod text;
 mod timeouts;
 mod wire;
 
@@ -36,5 +37,6 @@ pub use keys::CardError;
 pub use placement::{PlacedFunction, Placement, PlacementError, RootPort};
 pub use qemu_args::{ArgsError, Format, device_args, qemu_args};
 pub use size::{MemSize, MemSizeError};
+pub use text::printable;
 pub use timeouts::Timeouts;
 pub use wire::{Role, Wire, WireError};

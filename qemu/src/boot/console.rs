@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 
-use super::status::printable;
+use mlx5emu_config::printable;
 
 /// How much of the log's end is looked at.
 const LOOKED_AT: u64 = 64 << 10;
@@ -61,7 +61,7 @@ mod tests {
     fn the_tail_is_short_and_harmless() {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), "one\n\ntwo\r\n\x1b[31mthree\n").unwrap();
-        assert_eq!(tail(file.path(), 2), ["two", "\u{fffd}[31mthree"]);
+        assert_eq!(tail(file.path(), 2), ["two", "\\u{1b}[31mthree"]);
         assert_eq!(tail(Path::new("/no/such/log"), 2), Vec::<String>::new());
     }
 }

@@ -1,5 +1,7 @@
 //! What the guest's init says on the status port. The guest is not trusted: any bytes may come.
 
+use mlx5emu_config::printable;
+
 /// A line longer than this is not init's.
 const LONGEST_LINE: usize = 1024;
 
@@ -52,11 +54,6 @@ fn understand(line: &[u8]) -> Option<Message> {
     }
 }
 
-/// Text from the guest that goes to the user's terminal: no control characters.
-pub(crate) fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() && c != '\t' { '\u{fffd}' } else { c }).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -89,7 +86,7 @@ mod tests {
 
     #[test]
     fn a_reason_cannot_drive_the_terminal() {
-        assert_eq!(Parser::default().feed(b"fail \x1b[2Jgone\n"), [Message::Fail("\u{fffd}[2Jgone".into())]);
+        assert_eq!(Parser::default().feed(b"fail \x1b[2Jgone\n"), [Message::Fail("\\u{1b}[2Jgone".into())]);
     }
 
     proptest::proptest! {

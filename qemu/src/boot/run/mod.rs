@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use super::config::{BootError, Ending, VmConfig};
 use super::handle::Handle;
-use super::status::{self, Message};
+use super::status::Message;
 use super::streams::{self, Listening, Sink};
 use super::{at, console, terminal};
 use crate::host::last_words;
@@ -188,7 +188,7 @@ impl State {
         }
         if !success {
             let words = last_words(&fs::read(qemu_log).unwrap_or_default());
-            return Ending::Failed(format!("QEMU failed: {}", status::printable(&words)));
+            return Ending::Failed(format!("QEMU failed: {}", mlx5emu_config::printable(&words)));
         }
         match (console::init_line(console_log), self.ready) {
             (Some(line), None) => Ending::Failed(line),
