@@ -77,11 +77,12 @@ sf_netdev() {
 	return 1
 }
 
-# sf_up PF SFNUM MAC: an SF with a network device. Its number is free again a moment after an SF that had it has gone.
+# sf_up PF SFNUM MAC: an SF with a network device. Its number is free again a moment after an SF that had it has gone. Each of its
+# steps has $soon seconds (20 if it is not set).
 sf_up() {
 	until_true 20 sf_add "$1" "$2" && sf_set "$1" "$2" hw_addr "$3" && sf_set "$1" "$2" state active || return 1
-	until_true 20 sf_device "$2" && until_true 20 sf_is "$1" "$2" "active attached" || return 1
-	sf_begin "$2" && until_true 20 sf_netdev "$2"
+	until_true "${soon:-20}" sf_device "$2" && until_true "${soon:-20}" sf_is "$1" "$2" "active attached" || return 1
+	sf_begin "$2" && until_true "${soon:-20}" sf_netdev "$2"
 }
 
 # sf_pages PF: the pages that its driver has given for SFs.

@@ -6,8 +6,9 @@ use std::process::Command;
 const DEATHS: [&str; 4] =
     ["BUG: kernel NULL pointer", "BUG: unable to handle", "kernel BUG at", "general protection fault"];
 /// What it prints when something is broken, whoever prints it.
-const COMPLAINTS: [&str; 7] = [
+const COMPLAINTS: [&str; 8] = [
     "general protection fault",
+    "INFO: trying to register non-static key",
     "] RIP: ",
     "] Call Trace:",
     "] ref_tracker: ",

@@ -109,7 +109,8 @@ impl Rounds<'_> {
         let unfaulted = |why: Why| SweepError::Unfaulted(why.to_string());
         // The first time is for what is only done once.
         self.works().map_err(unfaulted)?;
-        self.baseline = self.held()?;
+        // What was undone may still be on its way out: neither its objects nor its commands belong to what comes.
+        self.baseline = self.settled()?;
         let since = self.next_command()?;
         self.command().and_then(|ended| ended.succeeded()).map_err(unfaulted)?;
         let (records, lost) = self.commands(since)?;
