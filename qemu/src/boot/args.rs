@@ -33,6 +33,10 @@ pub(crate) struct Files {
 /// Devices that a PC has and a guest here does not need: each costs start-up time.
 const MACHINE: &str = "q35,sata=off,smbus=off,i8042=off,hpet=off,smm=off,vmport=off,usb=off,fd-bootchk=off";
 
+/// All that TCG can do, but for what it says it does fast: a kernel that sees one of these copies memory by `rep movsb`, and TCG
+/// moves each byte by itself. Without them kernels copy by words: twice as fast.
+const TCG_CPU: &str = "max,-erms,-fsrm";
+
 /// The kernel parameters that every guest gets.
 const KERNEL_PARAMETERS: &str = "console=ttyS0 panic=-1 tsc=reliable no_timer_check";
 
@@ -79,7 +83,7 @@ fn machine(args: &mut Arguments, config: &VmConfig, accel: Accel) {
     args.push(["-name", "mlx5emu", "-M", MACHINE]);
     match accel {
         Accel::Kvm => args.push(["-accel", "kvm", "-cpu", "host"]),
-        Accel::Tcg => args.push(["-accel", "tcg,thread=multi,tb-size=512", "-cpu", "max"]),
+        Accel::Tcg => args.push(["-accel", "tcg,thread=multi,tb-size=512", "-cpu", TCG_CPU]),
     }
     args.push(["-smp".to_owned(), config.smp.max(1).to_string(), "-m".to_owned(), format!("{}M", config.mem_mib)]);
     if !config.qemu_args.iter().any(|arg| arg.contains("memory-backend=")) {
