@@ -241,10 +241,15 @@ fn captures_are_taken_away_with_their_clients_and_bounded() {
         });
     }
     drop(ctl);
-    let deaf = raw(&rig);
+    // After the answer it reads nothing.
     let call = "{\"id\":1,\"request\":{\"verb\":\"capture\",\"at\":\"p0\"}}\n";
-    let mut deaf = deaf;
-    deaf.get_mut().write_all(call.as_bytes()).unwrap();
+    let mut deaf = None;
+    wait_until("a free place", || {
+        let (mut client, mut line) = (raw(&rig), String::new());
+        let asked = client.get_mut().write_all(call.as_bytes()).and_then(|()| client.read_line(&mut line));
+        deaf = asked.is_ok_and(|_| line.contains("\"id\":1")).then_some(client);
+        deaf.is_some()
+    });
     let [mut a, mut b] = rig.opened();
     let (to, from) = (b.net().unwrap().mac, a.net().unwrap().mac);
     for _ in 0..64 {
