@@ -1,8 +1,9 @@
-//! Send WQEs that are read together: one copy for many.
+//! WQEs that are read together: one copy for many.
 
 use mlx5emu_pci_model::{Attrs, DmaError, DmaSpace};
 use mlx5emu_prm::layouts::mlx5_wqe_ctrl_seg;
 use mlx5emu_prm::wqe::{SEND_WQE_BB, SEND_WQE_DS};
+use smallvec::SmallVec;
 
 use super::MAX_WQE_BYTES;
 use crate::queues::buffer::QueueBuffer;
@@ -77,6 +78,58 @@ impl Ahead {
         let at = u64::from(head) * SEND_WQE_BB as u64 + bytes.start as u64;
         queue.read(space, Attrs::PLAIN, at, &mut self.bytes[bytes])?;
         self.count = to;
+        Ok(())
+    }
+}
+
+/// Bytes of receive WQEs that are read at once: 16 WQEs of one buffer each.
+const RECEIVE: usize = 256;
+
+/// WQEs of a cyclic receive queue, as they were when they were read.
+#[derive(Default)]
+pub(super) struct ReceiveAhead {
+    /// The first one, modulo 65536.
+    start: u16,
+    /// How many there are.
+    count: u16,
+    bytes: SmallVec<[u8; RECEIVE]>,
+}
+
+impl ReceiveAhead {
+    /// The WQE at `head` of `queue`, of `1 << log_stride` bytes. `posted` (not 0) are there, that one included.
+    pub(super) fn read<M: DmaSpace>(
+        &mut self,
+        space: &M,
+        queue: &QueueBuffer,
+        log_stride: u32,
+        head: u16,
+        posted: u16,
+    ) -> Result<&[u8], DmaError> {
+        let stride = 1usize << log_stride;
+        if head.wrapping_sub(self.start) >= self.count {
+            self.bytes.resize(RECEIVE.max(stride), 0);
+            let count = posted.min((self.bytes.len() >> log_stride) as u16);
+            // Something behind the WQE may be out of reach: then only it is read.
+            if self.fill(space, queue, log_stride, head, count).is_err() {
+                self.fill(space, queue, log_stride, head, 1)?;
+            }
+        }
+        let at = usize::from(head.wrapping_sub(self.start)) << log_stride;
+        Ok(self.bytes.get(at..at + stride).unwrap_or(&[]))
+    }
+
+    fn fill<M: DmaSpace>(
+        &mut self,
+        space: &M,
+        queue: &QueueBuffer,
+        log_stride: u32,
+        head: u16,
+        count: u16,
+    ) -> Result<(), DmaError> {
+        self.count = 0;
+        let bytes = self.bytes.get_mut(..usize::from(count) << log_stride).unwrap_or(&mut []);
+        queue.read(space, Attrs::PLAIN, u64::from(head) << log_stride, bytes)?;
+        (self.start, self.count) = (head, count);
         Ok(())
     }
 }

@@ -13,18 +13,17 @@ use mlx5emu_steering::packet::{Headers, checksum, ethernet, ethertype};
 use parking_lot::MutexGuard;
 use smallvec::SmallVec;
 
+use super::Queue;
+use super::ahead::ReceiveAhead;
 use super::lro::{LroRule, Merged};
 use super::rq::{Rq, RqMoving};
 use super::sq::WqState;
-use super::{MAX_RQ_WQE_BYTES, Queue};
 use crate::capture::DropReason;
 use crate::function::Function;
 use crate::limited;
 use crate::memory::mkey::{Access, Piece};
-use crate::queues::cq::Cqe;
+use crate::queues::cq::{Cqe, Cqes, TOGETHER};
 
-/// Receive WQEs of so many bytes need little room on the stack: those of up to four buffers.
-const SHORT_RQ_WQE: usize = 64;
 /// The byte count's upper bit in a receive WQE asks for padding at the start (`START_PADDING`); it is not a length.
 const BYTE_COUNT_MASK: u64 = 0x7fff_ffff;
 /// Pieces of memory that one frame is scattered over.
@@ -45,9 +44,6 @@ pub(super) struct Arrival<'a> {
     pub(super) merged: Option<Merged>,
 }
 
-/// Completions that are written together.
-const TOGETHER: usize = 16;
-
 /// The receive queue that packets of a burst go to.
 pub(super) struct Open<'a> {
     rqn: u32,
@@ -55,8 +51,10 @@ pub(super) struct Open<'a> {
     moving: MutexGuard<'a, RqMoving>,
     /// The doorbell record, as it was read last.
     posted: Option<u16>,
+    /// Its WQEs, as far as they have been read.
+    ahead: ReceiveAhead,
     /// Completions that are not written yet.
-    cqes: SmallVec<[Cqe; TOGETHER]>,
+    cqes: Cqes,
 }
 
 impl Arrival<'_> {
@@ -74,7 +72,14 @@ impl<M: DmaSpace + 'static> Function<M> {
         if open.as_ref().is_none_or(|queue| queue.rqn != rqn) {
             self.close(open, now);
             let Some(Queue::Receive(rq)) = self.state.ethernet.queues.find(rqn) else { return None };
-            *open = Some(Open { rqn, rq, moving: rq.moving.lock(), posted: None, cqes: SmallVec::new() });
+            *open = Some(Open {
+                rqn,
+                rq,
+                moving: rq.moving.lock(),
+                posted: None,
+                ahead: ReceiveAhead::default(),
+                cqes: Cqes::new(),
+            });
         }
         open.as_mut()
     }
@@ -91,7 +96,7 @@ impl<M: DmaSpace + 'static> Function<M> {
         if open.cqes.is_empty() {
             return;
         }
-        let taken = self.complete_received(open.rq.cqn, open.rqn, &mut open.cqes, now);
+        let taken = self.complete_all(open.rq.cqn, open.rqn, &mut open.cqes, now);
         let lost = open.cqes.len() - taken;
         open.cqes.clear();
         if lost > 0 {
@@ -187,24 +192,18 @@ impl<M: DmaSpace + 'static> Function<M> {
     /// One packet in the WQE at the head. Its completion follows with others.
     fn fill_wqe(&self, open: &mut Open<'_>, arrival: &Arrival, now: u64) -> Result<(), RxError> {
         let (rq, head) = (open.rq, open.moving.head);
-        if open.posted.is_none_or(|posted| posted == head) {
-            open.posted = Some(self.posted(rq)?);
-            if open.posted == Some(head) {
-                return Err(RxError::Empty);
-            }
+        let posted = match open.posted {
+            Some(posted) if posted != head => posted,
+            _ => self.posted(rq)?,
+        };
+        open.posted = Some(posted);
+        if posted == head {
+            return Err(RxError::Empty);
         }
         let (stripped, len) = arrival.after_strip(rq);
         let mut pieces = Pieces::new();
-        let at = u64::from(head) << rq.log_stride;
-        if 1 << rq.log_stride <= SHORT_RQ_WQE {
-            let wqe = &mut [0; SHORT_RQ_WQE][..1 << rq.log_stride];
-            rq.buffer.read(&self.space, Attrs::PLAIN, at, wqe)?;
-            self.scatter_list(rq, scatter_segments(wqe), 0, len, &mut pieces)?;
-        } else {
-            let wqe = &mut [0; MAX_RQ_WQE_BYTES][..1 << rq.log_stride];
-            rq.buffer.read(&self.space, Attrs::PLAIN, at, wqe)?;
-            self.scatter_list(rq, scatter_segments(wqe), 0, len, &mut pieces)?;
-        }
+        let wqe = open.ahead.read(&self.space, &rq.buffer, rq.log_stride, head, posted.wrapping_sub(head))?;
+        self.scatter_list(rq, scatter_segments(wqe), 0, len, &mut pieces)?;
         self.scatter(&pieces, arrival.frame, stripped)?;
         let mut cqe = self.receive_cqe(arrival, stripped, len, now);
         mlx5_cqe64::wqe_counter.set(&mut cqe, u64::from(head));
@@ -301,7 +300,7 @@ impl<M: DmaSpace + 'static> Function<M> {
 
     /// Completes a packet.
     pub(super) fn complete_receive(&self, rq: &Rq, cqe: &mut Cqe, now: u64) -> Result<(), RxError> {
-        let taken = self.complete_received(rq.cqn, rq.rqn, std::slice::from_mut(cqe), now);
+        let taken = self.complete_all(rq.cqn, rq.rqn, std::slice::from_mut(cqe), now);
         if taken == 1 { Ok(()) } else { Err(RxError::NotCompleted) }
     }
 }

@@ -24,6 +24,7 @@ use crate::function::Function;
 use crate::limited;
 use crate::memory::mkey::{Access, KeyError};
 use crate::memory::umr::UmrError;
+use crate::queues::cq::TOGETHER;
 
 /// WQEs of a burst.
 const BURST_WQES: usize = 64;
@@ -134,7 +135,9 @@ impl<M: DmaSpace + 'static> Card<M> {
         };
         let result = {
             let mut moving = sq.moving.lock();
-            function.run_wqes(sqn, sq, &mut moving, now, burst)
+            let result = function.run_wqes(sqn, sq, &mut moving, now, burst);
+            function.complete_sent(sqn, sq, &mut moving, now);
+            result
         };
         let frames: SmallVec<[&[u8]; BURST_WQES]> = burst.frames().collect();
         self.account(f, burst.bytes.len(), now);
@@ -261,11 +264,25 @@ impl<M: DmaSpace + 'static> Function<M> {
             mlx5_cqe64::se.set(&mut cqe, mlx5_wqe_ctrl_seg::se.get(wqe));
             mlx5_cqe64::timestamp_h.set(&mut cqe, now >> 32);
             mlx5_cqe64::timestamp_l.set(&mut cqe, now);
-            if !self.complete(sq.cqn, &mut cqe, now) {
-                self.kill_sq(sqn, moving);
+            moving.cqes.push(cqe);
+            if moving.cqes.len() == TOGETHER {
+                self.complete_sent(sqn, sq, moving, now);
             }
         }
         Ok(Step::Done(blocks))
+    }
+
+    /// Completes what has been executed. A queue whose completions are lost does not go on.
+    fn complete_sent(&self, sqn: u32, sq: &Sq, moving: &mut SqMoving, now: u64) {
+        if moving.cqes.is_empty() {
+            return;
+        }
+        let taken = self.complete_all(sq.cqn, sqn, &mut moving.cqes, now);
+        let lost = taken < moving.cqes.len();
+        moving.cqes.clear();
+        if lost {
+            self.kill_sq(sqn, moving);
+        }
     }
 
     /// What fault rules make of the WQE at the head, unless it is executed. `Err(Fetch)` only.
@@ -480,7 +497,17 @@ impl<M: DmaSpace + 'static> Function<M> {
         }
     }
 
-    fn complete_with_error(&self, sqn: u32, sq: &Sq, moving: &SqMoving, wqe: &[u8], syndrome: CqeSyndrome, now: u64) {
+    fn complete_with_error(
+        &self,
+        sqn: u32,
+        sq: &Sq,
+        moving: &mut SqMoving,
+        wqe: &[u8],
+        syndrome: CqeSyndrome,
+        now: u64,
+    ) {
+        // An error has its place behind what came before.
+        self.complete_sent(sqn, sq, moving, now);
         let mut cqe = [0u8; mlx5_err_cqe::SIZE];
         mlx5_err_cqe::opcode.set(&mut cqe, u64::from(CqeOpcode::REQ_ERR.0));
         mlx5_err_cqe::syndrome.set(&mut cqe, u64::from(syndrome.0));

@@ -13,6 +13,7 @@ use crate::commands::queue::Call;
 use crate::error::{Done, Stop, Syndrome, bad_param, no_such, refuse};
 use crate::faults::queue::QueueFault;
 use crate::queues::buffer::QueueBuffer;
+use crate::queues::cq::Cqes;
 
 /// State of a send or receive queue (`MLX5_SQC_STATE_*`, `MLX5_RQC_STATE_*`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,6 +66,8 @@ pub struct SqMoving {
     pub stalled: bool,
     /// What fault rules have to do with it.
     pub fault: QueueFault,
+    /// Completions that are not written yet: none outside a burst.
+    pub(super) cqes: Cqes,
 }
 
 /// A send queue.
@@ -137,6 +140,7 @@ impl<M: DmaSpace + 'static> Card<M> {
                 executed: 0,
                 stalled: false,
                 fault: QueueFault::default(),
+                cqes: Cqes::new(),
             }),
             tis,
             uar,

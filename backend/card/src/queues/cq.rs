@@ -12,6 +12,7 @@ use mlx5emu_prm::layouts::{
 use mlx5emu_prm::opcode::Status;
 use mlx5emu_prm::states::CqPeriodMode;
 use parking_lot::Mutex;
+use smallvec::SmallVec;
 
 use super::buffer::QueueBuffer;
 use super::compression::{MAX_SESSION, MiniFormat, Session, is_eligible};
@@ -26,6 +27,10 @@ use crate::limited;
 const INDEX_MASK: u32 = 0xff_ffff;
 /// A CQE.
 pub type Cqe = [u8; mlx5_cqe64::SIZE];
+/// Completions of one work queue that are written together.
+pub(crate) type Cqes = SmallVec<[Cqe; TOGETHER]>;
+/// As many wait at most.
+pub(crate) const TOGETHER: usize = 16;
 /// `cqc.status` of a queue that overflowed, and of one whose memory could not be written.
 const STATUS_OVERFLOW: u64 = 0x9;
 const STATUS_WRITE_FAILURE: u64 = 0xa;
@@ -111,17 +116,17 @@ impl<M: DmaSpace + 'static> Function<M> {
         taken
     }
 
-    /// As [`Function::complete`], for completions of receive queue `rqn`, which may be compressed. Says how many the queue
-    /// took; of what is compressed, a failure shows with the next.
+    /// As [`Function::complete`], for completions of work queue `wqn`; those of packets that were received may be compressed.
+    /// Says how many the queue took; of what is compressed, a failure shows with the next.
     #[must_use]
-    pub(crate) fn complete_received(&self, cqn: u32, rqn: u32, cqes: &mut [Cqe], now: u64) -> usize {
+    pub(crate) fn complete_all(&self, cqn: u32, wqn: u32, cqes: &mut [Cqe], now: u64) -> usize {
         let Some(cq) = self.state.queues.cqs.find(cqn) else { return 0 };
         let mut state = cq.state.lock();
         let before = state.producer;
         let mut taken = 0;
         for cqe in cqes {
             let done = match cq.compression.filter(|_| is_eligible(cqe)) {
-                Some(format) => self.compress(cqn, cq, &mut state, format, rqn, cqe),
+                Some(format) => self.compress(cqn, cq, &mut state, format, wqn, cqe),
                 None => self.complete_alone(cqn, cq, &mut state, cqe),
             };
             if !done {
@@ -193,8 +198,7 @@ impl<M: DmaSpace + 'static> Function<M> {
         if state.failed.is_some() {
             return false;
         }
-        self.absorb_cq(cqn, cq, state);
-        if self.is_full(cq, state) {
+        if self.is_full(cqn, cq, state) {
             limited!(self.log, warn, "{}: CQ {cqn:#x} overran", self.name);
             return self.fail_cq(cqn, state, CqErrorSyndrome::CQ_OVERRUN);
         }
@@ -232,13 +236,17 @@ impl<M: DmaSpace + 'static> Function<M> {
         false
     }
 
-    /// Whether there is no room: asks the doorbell record only when the last known consumer index says so.
-    fn is_full(&self, cq: &Cq, state: &mut CqState) -> bool {
+    /// Whether there is no room: asks the doorbell, and the doorbell record, only when the last known consumer index says so.
+    fn is_full(&self, cqn: u32, cq: &Cq, state: &mut CqState) -> bool {
         let full = |s: &CqState| {
             let produced = s.producer.wrapping_add(s.session.len() as u32);
             produced.wrapping_sub(s.consumer) & INDEX_MASK >= 1 << cq.log_size
         };
         if cq.overrun_ignored || !full(state) {
+            return false;
+        }
+        self.absorb_cq(cqn, cq, state);
+        if !full(state) {
             return false;
         }
         match self.space.load_be32(Attrs::PLAIN, cq.doorbell) {
@@ -265,6 +273,7 @@ impl<M: DmaSpace + 'static> Function<M> {
     /// Tells the driver of the completions since `before`, if there are any.
     fn notify_of(&self, before: u32, cqn: u32, cq: &Cq, state: &mut CqState, now: u64) {
         if state.producer != before {
+            self.absorb_cq(cqn, cq, state);
             self.notify(cqn, cq, state, now, cq.restarts);
         }
     }

@@ -48,6 +48,17 @@ struct Range {
     backing: Option<Backing>,
 }
 
+impl Range {
+    /// Where it is, from `first` to `last`, if it is in this process and what it maps is as long.
+    fn place(&self, first: u64, last: u64) -> Option<Place> {
+        let backing = self.backing.as_ref()?;
+        let offset = usize::try_from(backing.offset).ok()?;
+        let end = backing.offset.checked_add(last.checked_sub(first)?)?;
+        let inside = end < backing.map.len() as u64;
+        inside.then(|| Place { first, last, host: backing.map.host_address(offset), perm: self.perm })
+    }
+}
+
 impl Advance for Range {
     fn advance(&self, by: u64) -> Self {
         let mut part = self.clone();
@@ -58,27 +69,56 @@ impl Advance for Range {
     }
 }
 
-/// The range that a thread used last, valid for exactly one state of one memory.
-#[derive(Clone, Copy)]
-struct LastHit {
-    epoch: u64,
+/// A range, and where in this process its first byte is.
+#[derive(Debug, Clone, Copy)]
+struct Place {
     first: u64,
     last: u64,
     host: usize,
     perm: Perm,
 }
 
-const NO_PERM: Perm = Perm { read: false, write: false };
+impl Place {
+    /// No address is in it.
+    const NOWHERE: Place = Place { first: 1, last: 0, host: 0, perm: Perm { read: false, write: false } };
+
+    #[inline]
+    fn holds(&self, addr: u64) -> bool {
+        addr >= self.first && addr <= self.last
+    }
+
+    fn is_longer_than(&self, other: &Place) -> bool {
+        let length = |p: &Place| if p.last < p.first { 0 } else { u128::from(p.last - p.first) + 1 };
+        length(self) > length(other)
+    }
+}
+
+/// The range that a thread used last, valid for exactly one state of one memory.
+#[derive(Clone, Copy)]
+struct LastHit {
+    epoch: u64,
+    place: Place,
+}
 
 thread_local! {
-    static LAST_HIT: Cell<LastHit> =
-        const { Cell::new(LastHit { epoch: 0, first: 1, last: 0, host: 0, perm: NO_PERM }) };
+    static LAST_HIT: Cell<LastHit> = const { Cell::new(LastHit { epoch: 0, place: Place::NOWHERE }) };
 }
+
+/// The longest range is looked for among so many at most: a guest whose memory is mapped whole has fewer.
+const MOST_TO_SEARCH: usize = 64;
 
 /// Numbers every state of every memory in the process; 0 is none.
 fn next_epoch() -> u64 {
     static EPOCH: AtomicU64 = AtomicU64::new(1);
     EPOCH.fetch_add(1, Ordering::Relaxed)
+}
+
+/// What holds an address.
+enum Found {
+    /// This range, which is in this process.
+    Here(Place),
+    /// Something that takes a message, for so many bytes.
+    Message(usize),
 }
 
 /// How the first byte of an access is reached.
@@ -103,6 +143,8 @@ enum Access {
 #[derive(Debug)]
 pub struct FunctionMemory {
     ranges: IntervalMap<Range>,
+    /// The longest range that is in this process, or none: nearly every access is to it. Always one of `ranges`.
+    longest: Place,
     epoch: u64,
     bus_master: bool,
     refused: bool,
@@ -114,7 +156,15 @@ impl FunctionMemory {
     /// An empty address space with bus mastering off.
     pub fn new(irqs: Arc<Irqs>) -> Self {
         let messages = Arc::new(Messages::new(Arc::clone(&irqs)));
-        Self { ranges: IntervalMap::new(), epoch: next_epoch(), bus_master: false, refused: false, irqs, messages }
+        Self {
+            ranges: IntervalMap::new(),
+            longest: Place::NOWHERE,
+            epoch: next_epoch(),
+            bus_master: false,
+            refused: false,
+            irqs,
+            messages,
+        }
     }
 
     /// The part of the memory that works by message, to be used outside the gate.
@@ -136,6 +186,7 @@ impl FunctionMemory {
     pub fn detach(&mut self) {
         self.messages.detach();
         self.ranges = IntervalMap::new();
+        self.longest = Place::NOWHERE;
         self.irqs.disable();
         self.bus_master = false;
         self.epoch = next_epoch();
@@ -153,6 +204,10 @@ impl FunctionMemory {
         // What is mapped for reading is never written through, whatever the caller says.
         perm.write &= backing.as_ref().is_none_or(|b| b.map.writable());
         self.ranges.insert(first, last, Range { perm, backing }).map_err(|_| MapError::Overlap)?;
+        let place = self.ranges.get(first).and_then(|(first, last, range)| range.place(first, last));
+        if let Some(place) = place.filter(|place| place.is_longer_than(&self.longest)) {
+            self.longest = place;
+        }
         self.changed();
         Ok(())
     }
@@ -160,6 +215,9 @@ impl FunctionMemory {
     /// Takes the addresses from `first` to `last` (inclusive) away. Returns how many bytes were mapped.
     pub fn unmap(&mut self, first: u64, last: u64) -> u64 {
         let bytes = self.ranges.remove(first, last);
+        if first <= self.longest.last && last >= self.longest.first {
+            self.longest = self.find_longest();
+        }
         self.changed();
         bytes
     }
@@ -205,6 +263,16 @@ impl FunctionMemory {
         Ok(())
     }
 
+    fn find_longest(&self) -> Place {
+        let mut longest = Place::NOWHERE;
+        if self.ranges.len() <= MOST_TO_SEARCH {
+            for (first, last, range) in self.ranges.iter() {
+                longest = range.place(first, last).filter(|place| place.is_longer_than(&longest)).unwrap_or(longest);
+            }
+        }
+        longest
+    }
+
     fn changed(&mut self) {
         self.epoch = next_epoch();
         self.messages.forget_holes();
@@ -214,31 +282,40 @@ impl FunctionMemory {
     /// message. The one place where an address becomes a pointer.
     #[inline]
     fn reach(&self, addr: u64, len: usize, access: Access) -> Result<Reach<'_>, DmaError> {
-        let hit = LAST_HIT.get();
-        let hit = if hit.epoch == self.epoch && addr >= hit.first && addr <= hit.last {
-            hit
+        let place = if self.longest.holds(addr) {
+            self.longest
         } else {
-            let Some((first, last, range)) = self.ranges.get(addr) else {
-                return Ok(Reach::Message(self.hole(addr, len).min(MAX_PART)));
-            };
-            let Some(backing) = &range.backing else {
-                permitted(range.perm, access, addr)?;
-                return Ok(Reach::Message(within(addr, last, len).min(MAX_PART)));
-            };
-            let Some(host) = host_address(backing, last - first) else {
-                return Err(DmaError::Unmapped { addr });
-            };
-            let hit = LastHit { epoch: self.epoch, first, last, host, perm: range.perm };
-            LAST_HIT.set(hit);
-            hit
+            match self.look_up(addr, len, access)? {
+                Found::Here(place) => place,
+                Found::Message(n) => return Ok(Reach::Message(n)),
+            }
         };
-        permitted(hit.perm, access, addr)?;
-        let n = within(addr, hit.last, len);
-        // SAFETY: `host` is the address of the first byte of a range that `host_address` found to lie within its
-        // mapping, and `addr + n - 1 <= last`. The epoch says that the range is still in `self.ranges`, which holds
-        // the mapping alive and cannot change while `self` is borrowed. The file cannot shrink (F_SEAL_SHRINK).
+        permitted(place.perm, access, addr)?;
+        let n = within(addr, place.last, len);
+        // SAFETY: `host` is the address of the first byte of a range that `Range::place` found to lie within its mapping,
+        // and `addr + n - 1 <= last`. The range is in `self.ranges`: the longest one always is, and of another the
+        // epoch says that it still is. They hold the mapping alive and
+        // cannot change while `self` is borrowed. The file cannot shrink (F_SEAL_SHRINK).
         // Writes come here only with `perm.write`, which `map` keeps for writable mappings alone.
-        Ok(Reach::Ram(unsafe { VolatileSlice::new((hit.host + (addr - hit.first) as usize) as *mut u8, n) }))
+        Ok(Reach::Ram(unsafe { VolatileSlice::new((place.host + (addr - place.first) as usize) as *mut u8, n) }))
+    }
+
+    /// The range that holds `addr`, which is not the longest one; or how many of `len` bytes are reached by message.
+    fn look_up(&self, addr: u64, len: usize, access: Access) -> Result<Found, DmaError> {
+        let hit = LAST_HIT.get();
+        if hit.epoch == self.epoch && hit.place.holds(addr) {
+            return Ok(Found::Here(hit.place));
+        }
+        let Some((first, last, range)) = self.ranges.get(addr) else {
+            return Ok(Found::Message(self.hole(addr, len).min(MAX_PART)));
+        };
+        if range.backing.is_none() {
+            permitted(range.perm, access, addr)?;
+            return Ok(Found::Message(within(addr, last, len).min(MAX_PART)));
+        }
+        let place = range.place(first, last).ok_or(DmaError::Unmapped { addr })?;
+        LAST_HIT.set(LastHit { epoch: self.epoch, place });
+        Ok(Found::Here(place))
     }
 
     /// How much of `len` bytes at the unmapped `addr` lies before the next range.
@@ -288,13 +365,6 @@ impl FunctionMemory {
         to.write(Attrs::PLAIN, dst, &chunk[..n])?;
         Ok(n)
     }
-}
-
-/// The host address of a backing's first byte, if `span + 1` bytes from there on are mapped.
-fn host_address(backing: &Backing, span: u64) -> Option<usize> {
-    let offset = usize::try_from(backing.offset).ok()?;
-    let end = backing.offset.checked_add(span)?;
-    (end < backing.map.len() as u64).then(|| backing.map.host_address(offset))
 }
 
 /// `len`, or less if the range ends at `last` before.
