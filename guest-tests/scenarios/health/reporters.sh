@@ -65,6 +65,8 @@ health_messages
 expect 'Health issue observed, firmware internal error, severity\(3\) ERROR:$' 'Issuing FW Reset$' \
 	"device's health compromised - reached miss count\$" 'Driver is in error state. Unloading$' 'interface is down, NOP$' \
 	'Health issue observed, irisc not responding, severity\(3\) ERROR:$'
+# Both PFs see that the firmware is dead, and one of them resets the card: the other says so if it asks meanwhile.
+tolerate 'Failed to lock SW reset semaphore$'
 # Older kernels tell devlink alone.
 tolerate 'Health issue observed, async EQ buffer overrun, severity\(3\) ERROR:$'
 nothing_left
