@@ -65,7 +65,8 @@ impl Guest {
 
         let text = |path: &PathBuf| path.to_str().unwrap().to_string();
         let mut words: Vec<String> = qemu.argv().iter().map(|word| word.to_str().unwrap().to_string()).collect();
-        let machine = "-M q35 -accel tcg -cpu max -smp 2 -nodefaults -no-user-config -display none -no-reboot";
+        let machine =
+            "-M q35 -accel tcg -cpu max,-erms,-fsrm -smp 2 -nodefaults -no-user-config -display none -no-reboot";
         words.extend(machine.split(' ').map(str::to_string));
         let console = "console=ttyS0 quiet panic=-1 tsc=reliable no_timer_check";
         words.extend(["-serial", "stdio", "-append", console].map(str::to_string));

@@ -367,6 +367,9 @@ fn a_bad_wqe_is_an_error_completion_and_the_queue_comes_back() {
         data::byte_count.set(segment, 100);
         data::lkey.set(segment, lkey.into());
         data::addr.set(segment, 0x4000_2000);
+        // One before it, in the same burst: it is sent, and completed before the error.
+        let good = plain(mac(&b), mac(&a), 80, round as u64);
+        a.post(0, &good, &Default::default()).unwrap();
         let (sq, host) = a.sq_and_host(0).unwrap();
         let first = sq.producer();
         sq.post_raw(host, &wqe, true).unwrap();
@@ -378,6 +381,7 @@ fn a_bad_wqe_is_an_error_completion_and_the_queue_comes_back() {
         let errors = std::mem::take(&mut sq.errors);
         assert_eq!((errors[0].wqe_counter, errors[0].syndrome), (first, CqeSyndrome::LOCAL_PROT_ERR));
         assert!(errors[1..].iter().all(|e| e.syndrome == CqeSyndrome::WR_FLUSH_ERR) && errors.len() > 1);
+        assert_eq!(b.recv_wait().unwrap().frame, good);
         a.modify_sq(sqn, 3, 0).unwrap();
         a.modify_sq(sqn, 0, 1).unwrap();
         // The queue is ready, the doorbell record is of the life before: nothing of it may be executed.

@@ -26,6 +26,13 @@ except() {
 "
 }
 
+# except_steering FUNCTION: what kills a kernel, or makes lockdep switch itself off, when its flow steering begins. sweep/steering and
+# sweep/arfs have these, in machines of their own.
+except_steering() {
+	except "(CREATE_FLOW_TABLE|SET_FLOW_TABLE_ROOT) of $1, number 1"
+	except "CREATE_FLOW_GROUP of $1, number [2468]"
+}
+
 # sweep WHAT UNDO COMMAND…: (within $limit seconds, 60 if it is not set) every round of emu sweep is a point. There must be some: a command without firmware commands shows
 # nothing. In the end the driver is loaded anew, for firmware may have refused to destroy something.
 sweep() {

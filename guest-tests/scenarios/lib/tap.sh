@@ -177,6 +177,13 @@ vm() {
 		"${0%/*}/../lib/tap.sh" "${MLX5EMU_TIMEOUT_SCALE:-1}" "$@"
 }
 
+# b_anew: the second machine, whose kernel is not to be trusted any more, is as at first, without the driver.
+b_anew() {
+	check "the second machine is reset" emu vm b kill
+	check "and boots again" emu vm b start
+	check "its driver unloads" vm b unload
+}
+
 # What scenarios of several machines run in another one.
 
 # device_id: of the only function.

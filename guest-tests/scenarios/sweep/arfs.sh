@@ -21,9 +21,7 @@ for number in 2 4 6 8; do
 	fi
 	todo "mlx5e_destroy_groups() reads a list that is freed" same "no oops ($number)" "" "$(grep -E 'BUG: |Oops' /run/said)"
 	no_faults
-	check "the second machine is reset" emu vm b kill
-	check "and boots again" emu vm b start
-	check "its driver unloads" vm b unload
+	b_anew
 done
 check_dmesg
 finish

@@ -14,11 +14,7 @@ echo "$1" >$driver/unbind
 known 'QUERY_HCA_CAP.*number [34]:.*pagealloc.c' 'the boot pages are reclaimed by the id that the driver does not know yet'
 known 'QUERY_HCA_CAP.*pagealloc.c' 'after INIT_HCA the error path reclaims pages without TEARDOWN_HCA'
 tolerate 'FW pages counter is [0-9]+ after reclaiming all pages'
-# sweep/steering and sweep/arfs have these, in a machine of their own.
-except '(CREATE_FLOW_TABLE|SET_FLOW_TABLE_ROOT) of pf0, number 1'
-for number in 2 4 6 8; do
-	except "CREATE_FLOW_GROUP of pf0, number $number"
-done
+except_steering pf0
 sweep "a probe" "echo $1 >$driver/unbind" sh -c "echo $1 >$driver/bind"
 check_dmesg
 finish

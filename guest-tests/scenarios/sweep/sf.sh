@@ -33,11 +33,7 @@ EOF
 except 'DISABLE_HCA of pf0sf.*'
 # Of a state that could not be asked for, or whose next change could not be armed, the driver never hears again: the SF stays as it is.
 except '(QUERY|MODIFY)_VHCA_STATE of pf0, .*'
-# sweep/steering and sweep/arfs show what becomes of these.
-except '(CREATE_FLOW_TABLE|SET_FLOW_TABLE_ROOT) of pf0sf0, number 1'
-for number in 2 4 6 8; do
-	except "CREATE_FLOW_GROUP of pf0sf0, number $number"
-done
+except_steering pf0sf0
 known 'SET_FLOW_TABLE_ENTRY of pf0.*fs_core.c' 'a rule without a destination that cannot be set counts its destinations below zero'
 known 'of pf0sf0.*en_fs.c' 'mlx5e_del_vlan_rules() warns whenever mlx5e_init_nic_rx() fails after its flow tables'
 tolerate 'WARNING: drivers/net/ethernet/mellanox/mlx5/core/(fs_core.c:[0-9]+ at del_hw_fte|en_fs.c:[0-9]+ at mlx5e_del_vlan_rules)'

@@ -12,11 +12,7 @@ check "the driver loads" load
 set -- $(functions)
 vfs=/sys/bus/pci/devices/$1/sriov_numvfs
 [ -w "$vfs" ] || skip_all "the kernel has no SR-IOV"
-# sweep/steering and sweep/arfs have these, in a machine of their own.
-except '(CREATE_FLOW_TABLE|SET_FLOW_TABLE_ROOT) of pf0vf0, number 1'
-for number in 2 4 6 8; do
-	except "CREATE_FLOW_GROUP of pf0vf0, number $number"
-done
+except_steering pf0vf0
 # The VF's probe is as the PF's.
 known 'QUERY_HCA_CAP of pf0vf0.*pagealloc.c' 'after INIT_HCA the error path reclaims pages without TEARDOWN_HCA'
 tolerate 'FW pages counter is [0-9]+ after reclaiming all pages'

@@ -263,6 +263,7 @@ impl FunctionMemory {
         Ok(())
     }
 
+    /// The longest range that is in this process; none if there are too many to look through.
     fn find_longest(&self) -> Place {
         let mut longest = Place::NOWHERE;
         if self.ranges.len() <= MOST_TO_SEARCH {
@@ -294,9 +295,9 @@ impl FunctionMemory {
         let n = within(addr, place.last, len);
         // SAFETY: `host` is the address of the first byte of a range that `Range::place` found to lie within its mapping,
         // and `addr + n - 1 <= last`. The range is in `self.ranges`: the longest one always is, and of another the
-        // epoch says that it still is. They hold the mapping alive and
-        // cannot change while `self` is borrowed. The file cannot shrink (F_SEAL_SHRINK).
-        // Writes come here only with `perm.write`, which `map` keeps for writable mappings alone.
+        // epoch says that it still is. They hold the mapping alive and cannot change while `self`
+        // is borrowed. The file cannot shrink (F_SEAL_SHRINK). Writes come here only with `perm.write`, which `map`
+        // keeps for writable mappings alone.
         Ok(Reach::Ram(unsafe { VolatileSlice::new((place.host + (addr - place.first) as usize) as *mut u8, n) }))
     }
 
