@@ -133,3 +133,56 @@ impl ReceiveAhead {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use mlx5emu_pci_model::testing::TestSpace;
+
+    use super::*;
+
+    /// A queue of 32 WQEs of 16 bytes in the last 512 bytes of a space; each byte of a WQE is its index.
+    fn queue() -> (TestSpace, QueueBuffer) {
+        let space = TestSpace::new(4096);
+        for index in 0..32u8 {
+            assert!(space.poke(3584 + u64::from(index) * 16, &[index; 16]));
+        }
+        (space, QueueBuffer::new(&0u64.to_be_bytes(), 12, 3584, 512).unwrap())
+    }
+
+    #[test]
+    fn receive_wqes_are_read_sixteen_at_a_time_and_around_the_end() {
+        let (space, queue) = queue();
+        let mut ahead = ReceiveAhead::default();
+        space.start_log(64);
+        for head in 65530u16..=65535 {
+            let wqe = ahead.read(&space, &queue, 4, head, 40).unwrap();
+            assert_eq!(wqe, [(head % 32) as u8; 16]);
+        }
+        assert_eq!(space.take_log().len(), 2, "the last six of the queue, and the first ten");
+        for head in 0..10u16 {
+            assert_eq!(ahead.read(&space, &queue, 4, head, 40).unwrap(), [head as u8; 16]);
+        }
+        assert!(space.take_log().is_empty());
+        assert_eq!(ahead.read(&space, &queue, 4, 10, 1).unwrap(), [10; 16]);
+        assert_eq!(space.stop_log().iter().map(|t| t.len).sum::<usize>(), 16, "no more than is posted");
+    }
+
+    #[test]
+    fn a_receive_wqe_is_read_alone_if_one_behind_it_is_out_of_reach() {
+        let (space, queue) = queue();
+        space.set_remote(3584 + 16..3584 + 32);
+        let mut ahead = ReceiveAhead::default();
+        assert_eq!(ahead.read(&space, &queue, 4, 0, 8).unwrap(), [0; 16]);
+        assert!(matches!(ahead.read(&space, &queue, 4, 1, 7), Err(DmaError::Fetch { .. })));
+    }
+
+    #[test]
+    fn a_receive_wqe_longer_than_what_is_read_at_once_is_whole() {
+        let (space, _) = queue();
+        let queue = QueueBuffer::new(&0u64.to_be_bytes(), 12, 2048, 2048).unwrap();
+        let mut ahead = ReceiveAhead::default();
+        let wqe = ahead.read(&space, &queue, 10, 1, 1).unwrap();
+        assert_eq!((wqe.len(), wqe[512], wqe[1023]), (1024, 0, 31));
+        assert_eq!(ahead.read(&space, &queue, 10, 0, 1).unwrap(), [0; 1024]);
+    }
+}
