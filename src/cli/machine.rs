@@ -103,7 +103,7 @@ pub(crate) struct CardFile {
 #[command(after_help = "\
 Examples:
   mlx5emu serve &
-  qemu-system-x86_64 -M q35 -cpu max,-erms,-fsrm -nographic -kernel bzImage … $(mlx5emu qemu-args --mem 2G)
+  qemu-system-x86_64 -M q35 -cpu max,-erms,-fsrm -kernel bzImage … $(mlx5emu qemu-args --mem 2G)
   qemu-system-x86_64 … $(mlx5emu qemu-args --functions pf0)
   qemu-system-x86_64 … $(mlx5emu qemu-args --functions pf1)
                                            two machines, joined by the wire between the card's ports
